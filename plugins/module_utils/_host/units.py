@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd system units with their contents. Private to the collection."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
+
+UNIT_DIR = "/etc/systemd/system"
+DIGEST = "NEMOCLAW_CONFIG_DIGEST"
+
+
+def systemctl(*args: str, check: bool = True, timeout: float = 150) -> str:
+    """stdout of C(systemctl ARGS)."""
+    try:
+        done = subprocess.run(
+            ["systemctl", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", timeout=timeout
+        )
+    except FileNotFoundError:
+        raise ResourceError("systemctl is not there.", "The host must run systemd.") from None
+    except subprocess.TimeoutExpired:
+        raise ResourceError(f"systemctl {' '.join(args)}: no answer within {timeout:.0f} s.", f"See `systemctl status {args[-1]}`.") from None
+    if check and done.returncode:
+        raise ResourceError(f"systemctl {' '.join(args)}: {done.stderr.strip()}", f"See `systemctl status {args[-1]}` and `journalctl -u {args[-1]}`.")
+    return done.stdout
+
+
+def running_digest(pid: int) -> str:
+    """The configuration digest that a running process was started with: what is on disk may have moved on without it."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            entries = stream.read().decode("utf-8", "replace").split("\0")
+    except OSError:
+        return ""
+    return next((entry.partition("=")[2] for entry in entries if entry.startswith(f"{DIGEST}=")), "")
+
+
+class Unit(Resource):
+    """C({name, content, state}): the unit file as given, enabled and running with it; C(state=absent) stops and removes it.
+
+    When the content sets NEMOCLAW_CONFIG_DIGEST, the running process must have been started with that very value: an interrupted run, or a file that
+    changed under a running process, is found and ends in a restart.
+    """
+
+    kind = "unit"
+
+    @property
+    def path(self) -> str:
+        return os.path.join(UNIT_DIR, self.name)
+
+    @property
+    def digest(self) -> str:
+        lines = self.desired.get("content", "").splitlines()
+        return next((line.partition(f"{DIGEST}=")[2].strip('"') for line in lines if line.startswith(f"Environment={DIGEST}=")), "")
+
+    def read(self) -> dict[str, t.Any]:
+        shown = systemctl("show", self.name, "-p", "LoadState,ActiveState,UnitFileState,MainPID,NRestarts,NeedDaemonReload")
+        properties = dict(line.partition("=")[::2] for line in shown.splitlines())
+        state: dict[str, t.Any] = {}
+        if os.path.isfile(self.path):
+            with open(self.path, encoding="utf-8", errors="replace") as stream:
+                state["content"] = stream.read()
+        elif properties.get("LoadState") in ("not-found", "masked", None) and properties.get("ActiveState") != "active":
+            return {}
+        pid = int(properties.get("MainPID") or 0)
+        return {
+            **state,
+            "enabled": properties.get("UnitFileState") == "enabled",
+            # "activating" with a process is a unit that systemd restarts again and again, or that has just been started
+            "active": properties.get("ActiveState") == "active",
+            "digest": running_digest(pid) if pid else "",
+        }
+
+    def diff(self, state: dict[str, t.Any]) -> list[Change]:
+        if self.absent:
+            return [self.change("state", "present", "absent")] if state else []
+        wanted = {"content": self.desired["content"], "enabled": True, "active": True}
+        changes = self.compare(state, wanted)
+        if self.digest and state.get("active") and state.get("digest") != self.digest:
+            changes.append(self.change("running configuration", state.get("digest"), self.digest))
+        return changes
+
+    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        fields = {change.field for change in changes}
+        if self.absent:
+            systemctl("disable", "--now", self.name, check=False)
+            if os.path.isfile(self.path):
+                os.unlink(self.path)
+            systemctl("daemon-reload")
+            systemctl("reset-failed", self.name, check=False)
+            return
+        if "content" in fields:
+            temporary = f"{self.path}.new"
+            with open(temporary, "w", encoding="utf-8") as stream:
+                stream.write(self.desired["content"])
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, self.path)
+            systemctl("daemon-reload")
+        if "enabled" in fields:
+            systemctl("enable", self.name)
+        systemctl("reset-failed", self.name, check=False)
+        systemctl("restart", self.name)
+        self.await_active()
+
+    def await_active(self, timeout: float = 15) -> None:
+        """Wait until the unit is active; one that systemd restarts again and again is not."""
+        deadline = time.monotonic() + timeout
+        while not self.read().get("active"):
+            if time.monotonic() > deadline:
+                raise ResourceError(f"{self.name} does not stay up.", f"See `systemctl status {self.name}` and `journalctl -u {self.name}`.")
+            time.sleep(0.3)

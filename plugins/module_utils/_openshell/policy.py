@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Policies of live sandboxes: compared by meaning, changed where they can be changed live. Private to the collection."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell, OpenShellError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
+
+PROVIDER_RULES = "_provider_"  # rules that the gateway composes from attached providers; no part of anybody's policy
+PATHS = ("read_only", "read_write")
+
+
+def rules(policy: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The network rules in one form: defaults dropped, C(port) as C(ports), order of lists without meaning gone."""
+
+    def endpoint(entry: dict[str, t.Any]) -> dict[str, t.Any]:
+        kept = {key: value for key, value in entry.items() if value not in (None, "", [], {}, False) and key != "port"}
+        ports = entry.get("ports") or ([entry["port"]] if entry.get("port") else [])
+        return {**kept, "ports": sorted(ports)}
+
+    def rule(entry: dict[str, t.Any]) -> dict[str, t.Any]:
+        endpoints = sorted((endpoint(e) for e in entry.get("endpoints") or []), key=lambda e: json.dumps(e, sort_keys=True))
+        return {"endpoints": endpoints, "binaries": sorted(b["path"] if isinstance(b, dict) else b for b in entry.get("binaries") or [])}
+
+    return {key: rule(entry) for key, entry in (policy.get("network_policies") or {}).items() if not key.startswith(PROVIDER_RULES)}
+
+
+def filesystem(policy: dict[str, t.Any]) -> dict[str, t.Any]:
+    section = policy.get("filesystem_policy") or {}
+    return {"include_workdir": bool(section.get("include_workdir")), **{key: sorted(section.get(key) or []) for key in PATHS}}
+
+
+def merged(desired: dict[str, t.Any], live: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The policy to set on a live sandbox: the desired one, with the paths that the supervisor added (it refuses to lose any)."""
+    section = dict(desired.get("filesystem_policy") or {})
+    for key in PATHS:
+        wanted = section.get(key) or []
+        section[key] = wanted + [path for path in (live.get("filesystem_policy") or {}).get(key) or [] if path not in wanted]
+    return {**desired, "filesystem_policy": section}
+
+
+class Policy(Resource):
+    """C({sandbox, policy, timeout}): C(policy) is a whole policy as OpenShell's schema has it, C(timeout) in seconds."""
+
+    kind = "policy"
+
+    def __init__(self, desired: dict[str, t.Any], client: OpenShell) -> None:
+        super().__init__(desired)
+        self.client = client
+
+    @property
+    def name(self) -> str:
+        return self.desired["sandbox"]
+
+    def read(self) -> dict[str, t.Any]:
+        found = self.client.find("policy", "get", self.name, "--base")
+        return (found or {}).get("policy") or {}
+
+    def diff(self, state: dict[str, t.Any]) -> list[Change]:
+        """Live-changeable differences: the network rules, and paths that are missing. See also C(static_changes)."""
+        desired = self.desired["policy"]
+        before, after = rules(state), rules(desired)
+        changes = [self.change(f"network_policies.{key}", before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+        for key in PATHS:
+            missing = [path for path in filesystem(desired)[key] if path not in filesystem(state)[key]]
+            if missing:
+                changes.append(self.change(f"filesystem_policy.{key}", [], missing))
+        return changes
+
+    def static_changes(self, state: dict[str, t.Any]) -> list[Change]:
+        """Differences that OpenShell applies at the start of a sandbox only."""
+        desired = self.desired["policy"]
+        if not state:
+            return []
+        changes = [self.change(key, state.get(key) or {}, desired.get(key) or {}) for key in ("landlock", "process") if (state.get(key) or {}) != (desired.get(key) or {})]
+        if filesystem(state)["include_workdir"] != filesystem(desired)["include_workdir"]:
+            changes.append(self.change("filesystem_policy.include_workdir", filesystem(state)["include_workdir"], filesystem(desired)["include_workdir"]))
+        return changes
+
+    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        static = self.static_changes(state)
+        if static:
+            fields = ", ".join(change.field for change in static)
+            raise ResourceError(f"The policy of the sandbox {self.name} differs in {fields}, which a running sandbox cannot change.", "It takes a rebuild of the sandbox.")
+        timeout = self.desired.get("timeout") or 120
+        with policy_file(merged(self.desired["policy"], state)) as path:
+            try:
+                self.client.call("policy", "set", self.name, "--policy", path, "--wait", "--timeout", str(timeout), timeout=timeout + 15)
+            except OpenShellError as error:
+                if error.rc == 124:
+                    raise ResourceError(
+                        f"The policy of the sandbox {self.name} was stored, but the sandbox did not load it within {timeout} s.",
+                        f"See `openshell logs {self.name}`; run again once the sandbox is Ready.",
+                    ) from None
+                raise
+
+
+class policy_file:
+    """A policy as a temporary file that the owner can read. It is JSON, which is YAML."""
+
+    def __init__(self, policy: dict[str, t.Any]) -> None:
+        self._policy = policy
+
+    def __enter__(self) -> str:
+        descriptor, self._path = tempfile.mkstemp(prefix="nemoclaw-policy-", suffix=".yaml")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(self._policy, stream, sort_keys=True)
+        os.chmod(self._path, 0o644)  # read by the owner; a policy is no secret
+        return self._path
+
+    def __exit__(self, *unused: t.Any) -> None:
+        os.unlink(self._path)
