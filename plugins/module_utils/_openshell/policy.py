@@ -64,7 +64,7 @@ class Policy(Resource):
         return (found or {}).get("policy") or {}
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
-        """Live-changeable differences: the network rules, and paths that are missing. See also C(static_changes)."""
+        """All differences, those that take a rebuild (C(static_changes)) last."""
         desired = self.desired["policy"]
         before, after = rules(state), rules(desired)
         changes = [self.change(f"network_policies.{key}", before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
@@ -72,7 +72,7 @@ class Policy(Resource):
             missing = [path for path in filesystem(desired)[key] if path not in filesystem(state)[key]]
             if missing:
                 changes.append(self.change(f"filesystem_policy.{key}", [], missing))
-        return changes
+        return changes + self.static_changes(state)
 
     def static_changes(self, state: dict[str, t.Any]) -> list[Change]:
         """Differences that OpenShell applies at the start of a sandbox only."""

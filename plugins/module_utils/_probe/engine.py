@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The container engine's own account of itself, asked over its socket: no docker SDK, no CLI. Private to the collection."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
+
+SOCKET = "/var/run/docker.sock"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def ask(path: str, *requests: str, timeout: float = 5) -> list:
+    """GET each request from the engine behind a socket, parsed. Raises OSError or ValueError."""
+    connection = _UnixConnection(path, timeout)
+    try:
+        answers = []
+        for request in requests:
+            connection.request("GET", request)
+            response = connection.getresponse()
+            body = response.read()
+            if response.status != 200:
+                raise ValueError(f"{request} answered {response.status}: {body[:200].decode(errors='replace')}")
+            answers.append(json.loads(body))
+        return answers
+    except http.client.HTTPException as exc:
+        raise ValueError(f"the engine's answer is not HTTP: {exc!r}") from exc
+    finally:
+        connection.close()
+
+
+def read(host: Host) -> dict:
+    """The C(docker) facts, see RETURN of host_probe for their shape."""
+    cli = host.which("docker")
+    facts = {"cli": cli, "present": bool(cli or host.exists(SOCKET) or host.which("dockerd")), "running": False, "error": ""}
+    if not facts["present"]:
+        return facts
+    try:
+        version, info, networks = ask(host.path(SOCKET), "/version", "/info", "/networks")
+    except (OSError, ValueError) as exc:
+        return dict(facts, error=str(exc))
+    return dict(facts, running=True, **describe(version, info, networks))
+
+
+def describe(version: dict, info: dict, networks: list[dict]) -> dict:
+    """The facts in the engine's answers. Pure."""
+    podman = any("podman" in part.get("Name", "").lower() for part in version.get("Components") or [])
+    return {
+        "engine": "podman" if podman else "docker",
+        "version": version.get("Version", ""),
+        "api_version": version.get("ApiVersion", ""),
+        "storage_driver": info.get("Driver", ""),
+        "data_root": info.get("DockerRootDir", ""),
+        "cgroup_driver": info.get("CgroupDriver", ""),
+        "cgroup_version": int(info.get("CgroupVersion") or 1),
+        "cdi_spec_dirs": sorted(info.get("CDISpecDirs") or []),
+        "runtimes": sorted(info.get("Runtimes") or {}),
+        "security_options": sorted(info.get("SecurityOptions") or []),
+        "containers_running": info.get("ContainersRunning", 0),
+        "errors": list(info.get("ServerErrors") or []),
+        "http_proxy": mask_url(info.get("HttpProxy", "")),
+        "https_proxy": mask_url(info.get("HttpsProxy", "")),
+        "no_proxy": info.get("NoProxy", ""),
+        "networks": {network["Name"]: _describe_network(network) for network in sorted(networks, key=lambda one: one["Name"])},
+    }
+
+
+def _describe_network(network: dict) -> dict:
+    pools = [pool for pool in (network.get("IPAM") or {}).get("Config") or [] if pool.get("Subnet")]
+    return {
+        "driver": network.get("Driver", ""),
+        "subnets": [pool["Subnet"] for pool in pools],
+        "gateway": next((pool["Gateway"] for pool in pools if pool.get("Gateway")), ""),
+    }
+
+
+def mask_url(url: str) -> str:
+    """A URL without its password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:********@", url or "")
