@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import grp
-import importlib
+import importlib.metadata
+import importlib.util
 import ipaddress
 import os
 import platform
@@ -21,10 +22,19 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import gpus
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine, listeners
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
-PYTHON_MODULES = ("docker", "requests", "yaml")
+PYTHON_MODULES = {"docker": "docker", "requests": "requests", "yaml": "PyYAML"}  # module -> distribution
 BINARIES = ("openshell", "openshell-gateway", "openshell-sandbox")
-# What an onboarding by NemoClaw itself leaves in a home; our own ~/.nemoclaw holds only runs/.
-NEMOCLAW_STATE = ("sandboxes.json", "onboard-session.json", "credentials.json")
+# What NemoClaw and OpenShell leave when they install themselves; our own ~/.nemoclaw holds only runs/.
+TRACES = (
+    ("nemoclaw", "/home/*/.nemoclaw/sandboxes.json"),
+    ("nemoclaw", "/root/.nemoclaw/sandboxes.json"),
+    ("nemoclaw", "/home/*/.nemoclaw/onboard-session.json"),
+    ("nemoclaw", "/root/.nemoclaw/onboard-session.json"),
+    ("openshell", "/home/*/.local/state/nemoclaw/openshell-docker-gateway*"),
+    ("openshell", "/root/.local/state/nemoclaw/openshell-docker-gateway*"),
+    ("openshell", "/usr/lib/systemd/user/openshell-gateway.service"),
+    ("openshell", "/usr/local/lib/systemd/user/openshell-gateway.service"),
+)
 SIOCGIFADDR = 0x8915
 LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_VERSION_FLAG = 1
@@ -40,7 +50,7 @@ def gather(host: Host, users: list[str], ports: list[dict], bin_dir: str, gpu_ti
         "arch": platform.machine(),
         "kernel": platform.release(),
         "distribution": distribution(host.text("/etc/os-release")),
-        "glibc": platform.libc_ver()[1],
+        "glibc": glibc(),
         "init": host.text("/proc/1/comm"),
         "cgroup_version": 2 if host.exists("/sys/fs/cgroup/cgroup.controllers") else 1,
         "landlock_abi": landlock_abi(),
@@ -56,7 +66,7 @@ def gather(host: Host, users: list[str], ports: list[dict], bin_dir: str, gpu_ti
         "ports": listeners.read(host, ports),
         "networks": {"routes": routes(host.text("/proc/net/route")), "addresses": addresses()},
         "proxy": {name: engine.mask_url(os.environ.get(name) or os.environ.get(name.upper(), "")) for name in ("http_proxy", "https_proxy", "no_proxy")},
-        "existing": existing(host, docker, homes(host)),
+        "existing": existing(host, docker),
         "gpu": gpus.read(host, memory["MemTotal"], gpu_timeout),
     }
 
@@ -72,6 +82,14 @@ def distribution(os_release: str) -> dict:
     }
 
 
+def glibc() -> str:
+    """The version of glibc; an empty string where the C library is another."""
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")[2]
+    except (OSError, ValueError):
+        return ""
+
+
 def memory_of(meminfo: str) -> dict[str, int]:
     """C(MemTotal) and C(SwapTotal) of /proc/meminfo in MiB."""
     values = dict(re.findall(r"^(\w+):\s+(\d+) kB", meminfo, re.MULTILINE))
@@ -85,11 +103,13 @@ def disk(path: str) -> dict[str, int]:
 
 
 def module_version(name: str) -> str:
-    """The version of a Python module of this interpreter; an empty string when it cannot be imported."""
-    try:
-        return str(getattr(importlib.import_module(name), "__version__", "unknown"))
-    except Exception:  # a broken package raises whatever it likes; it is as good as missing
+    """The version of a Python module of this interpreter, found without importing it; an empty string when there is none."""
+    if importlib.util.find_spec(name) is None:
         return ""
+    try:
+        return importlib.metadata.version(PYTHON_MODULES[name])
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def account(name: str) -> dict | None:
@@ -148,20 +168,12 @@ def addresses() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def homes(host: Host) -> list[str]:
-    """Home directories in which somebody may have run NemoClaw."""
-    return [*host.glob("/home/*"), "/root"]
-
-
-def existing(host: Host, docker: dict, home_dirs: list[str]) -> list[dict[str, str]]:
-    """Traces of a NemoClaw or OpenShell that this collection did not install."""
-    found = [("nemoclaw", f"{home}/.nemoclaw/{name}") for home in home_dirs for name in NEMOCLAW_STATE]
-    found += [("openshell", f"{place}/openshell-gateway.service") for place in ("/usr/lib/systemd/user", "/usr/local/lib/systemd/user")]
-    found += [("openshell", f"{home}/.local/state/nemoclaw") for home in home_dirs]
-    traces = [{"kind": kind, "what": path} for kind, path in found if host.exists(path)]
+def existing(host: Host, docker: dict) -> list[dict[str, str]]:
+    """Traces of a NemoClaw or OpenShell that this collection did not install: C([{kind, what}])."""
+    paths = [(kind, path) for kind, pattern in TRACES for path in host.glob(pattern)]
     program = host.which("nemoclaw")
     if program:
-        traces.append({"kind": "nemoclaw", "what": program})
+        paths.append(("nemoclaw", program))
     if "openshell-cluster-nemoclaw" in docker.get("networks", {}):
-        traces.append({"kind": "openshell", "what": "network openshell-cluster-nemoclaw"})
-    return traces
+        paths.append(("openshell", "docker network openshell-cluster-nemoclaw"))
+    return [{"kind": kind, "what": what} for kind, what in paths]
