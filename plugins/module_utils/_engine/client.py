@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one way to the host's Docker engine: the docker SDK's low-level client. Private to the collection."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
+
+try:
+    import docker
+    import docker.errors
+    import requests
+    import urllib3
+except ImportError:
+    docker = None
+
+
+STALLED = "Check the network to the registry, or raise stall_timeout; what was fetched is kept."
+
+
+class EngineError(ResourceError):
+    """The engine refused a request."""
+
+    kind = "engine"
+
+
+class EngineUnavailable(EngineError):
+    """There is no docker SDK, no engine, or it does not answer."""
+
+
+class Stalled(EngineError):
+    """The engine works on a request but does not get on."""
+
+    kind = "stalled"
+
+
+@functools.lru_cache(maxsize=None)
+def connect(timeout: float = 60) -> docker.APIClient:
+    """A client of the engine at DOCKER_HOST, else of the local socket. C(timeout): seconds without a byte from the engine.
+
+    Raises EngineUnavailable.
+    """
+    if docker is None:
+        raise EngineUnavailable("Python's docker module is missing on this host.", "Run 'apt-get install python3-docker python3-requests'.")
+    try:
+        return docker.APIClient(base_url=os.environ.get("DOCKER_HOST") or None, version="auto", timeout=timeout)
+    except docker.errors.DockerException as error:
+        raise EngineUnavailable(f"The Docker engine does not answer: {error}.", "Run 'systemctl enable --now docker'.") from error
+
+
+@contextlib.contextmanager
+def translated(what: str, remedy: str = "") -> t.Iterator[None]:
+    """Errors of the engine as EngineError with what was tried, silence for longer than the client waits as Stalled."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        raise EngineError(f"{what}: {str(error.explanation or error).rstrip('.')}.", remedy) from error
+    except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+        raise Stalled(f"{what}: the engine was silent for too long ({error}).", STALLED) from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise EngineError(f"{what}: the connection to the engine broke off ({error}).", "See 'journalctl -u docker'.") from error
