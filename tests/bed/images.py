@@ -11,7 +11,6 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,13 +35,13 @@ DPKG_OPTIONS = ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale
 class Recipe:
     """One image: Debian packages of a suite, then a hook that finishes the tree."""
 
-    name: str  # repository; the tag is the digest unless `tag` says otherwise
+    name: str  # repository; the tag is the digest of everything below
     suite: str
     packages: tuple
     hooks: tuple = ()  # files of recipes/, the first is run, the others are what it uses
     config: tuple = ()  # Dockerfile instructions for `docker import`
     environment: dict = field(default_factory=dict, hash=False)
-    aliases: tuple = ()
+    aliases: tuple = ()  # further names, given on a test host
 
     @property
     def digest(self) -> str:
@@ -60,7 +59,7 @@ class Recipe:
 
 
 HOSTS = {
-    suite: Recipe(f"nemoclaw-bed/host-{suite}", suite, HOST_PACKAGES + extra, hooks=("host.sh",))
+    suite: Recipe(f"nemoclaw-bed/host-{suite}", suite, HOST_PACKAGES + extra, hooks=("host.sh", "bed-ready"))
     for suite, extra in {"bookworm": (), "trixie": ("docker-cli",)}.items()
 }
 SANDBOX = Recipe("nemoclaw-bed/sandbox", "bookworm", SANDBOX_PACKAGES, hooks=("sandbox.sh",), config=SANDBOX_CONFIG, aliases=("nf/sandbox:1",))
@@ -92,37 +91,42 @@ def apt_sources(suite: str) -> str:
     return "".join(dict.fromkeys(lines))
 
 
-def bootstrap(suite, packages, target, *, variant="minbase", hooks=(), environment=None) -> None:
+def bootstrap(suite, packages, target, *, variant="minbase", apt_options=(), hooks=(), environment=None) -> None:
     """Run mmdebstrap into ``target`` (a directory, or a tar file by its name)."""
     argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root", f"--include={','.join(packages)}"]
-    argv += [f"--aptopt={option}" for option in APT_OPTIONS] + [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
+    argv += [f"--aptopt={option}" for option in APT_OPTIONS + apt_options] + [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
     argv += [f"--customize-hook={RECIPES / hook} \"$1\"" for hook in hooks[:1]]
     sources = apt_sources(suite)
     argv += [suite, str(target)] + (["-"] if sources else [])
     run("nice", *argv, input=sources or None, timeout=1800, env={**os.environ, **(environment or {})})
 
 
+def in_engine(recipe: Recipe) -> bool:
+    return run("docker", "image", "inspect", recipe.tag, check=False).returncode == 0
+
+
 def ensure(recipe: Recipe) -> str:
-    """Have the image in the engine and its archive in the cache; returns the tag."""
-    present = subprocess.run(["docker", "image", "inspect", recipe.tag], capture_output=True, check=False).returncode == 0
-    if present and recipe.archive.exists():
-        return recipe.tag
-    if recipe.archive.exists():
+    """Have the image in this machine's engine; returns its tag."""
+    ensure_archive(recipe)
+    if not in_engine(recipe):
         docker("load", "--quiet", "--input", recipe.archive)
-        return recipe.tag
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    if not present:
-        build(recipe)
-    for alias in recipe.aliases:
-        docker("tag", recipe.tag, alias)
-    partial = recipe.archive.with_suffix(".partial")
-    docker("save", "--output", partial, recipe.tag, *recipe.aliases)
-    partial.rename(recipe.archive)
     return recipe.tag
 
 
+def ensure_archive(recipe: Recipe) -> Path:
+    """Have the image as an archive in the cache, which `docker load` takes; returns the archive."""
+    if not recipe.archive.exists():
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        if not in_engine(recipe):
+            build(recipe)
+        partial = recipe.archive.with_suffix(".partial")
+        docker("save", "--output", partial, recipe.tag)
+        partial.rename(recipe.archive)
+    return recipe.archive
+
+
 def build(recipe: Recipe) -> None:
-    tree = IMAGES / f"{recipe.archive.stem}.tree.tar"
+    tree = recipe.archive.with_suffix(".tree.tar")
     try:
         bootstrap(recipe.suite, recipe.packages, tree, hooks=recipe.hooks, environment=recipe.environment)
         changes = [word for line in recipe.config for word in ("--change", line)]
@@ -140,14 +144,15 @@ def ensure_llama_server() -> Path:
         partial = LLAMA.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        bootstrap("sid", ("llama.cpp-tools",), partial, variant="extract")
+        # A frozen mirror's index of a rolling suite is out of date by its own word; its signature is checked all the same.
+        bootstrap("sid", ("llama.cpp-tools",), partial, variant="extract", apt_options=('Acquire::Check-Valid-Until "false"',))
         partial.rename(LLAMA)
     return LLAMA
 
 
 def ensure_all(report=print) -> None:
     """Build what is missing, two at a time (each is mostly waiting for the network)."""
-    jobs = {recipe.name: (lambda recipe=recipe: ensure(recipe)) for recipe in ALL} | {"llama-server": ensure_llama_server}
+    jobs = [(recipe.name, lambda recipe=recipe: ensure_archive(recipe)) for recipe in ALL] + [("llama-server", ensure_llama_server)]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for name, future in [(name, pool.submit(job)) for name, job in jobs.items()]:
-            report(f"image {name}: {future.result()}")
+        for name, future in [(name, pool.submit(job)) for name, job in jobs]:
+            report(f"{name}: {future.result()}")
