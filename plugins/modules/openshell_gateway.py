@@ -23,6 +23,18 @@ options:
   tls_dir:
     description: The gateway's certificate directory, which holds C(ca.crt) and C(client/). Needed unless O(state=absent).
     type: path
+  versions:
+    description: The range of OpenShell that is accepted, as C(minimum) and C(below). Any when it is not given.
+    type: dict
+    suboptions:
+      minimum:
+        description: The oldest version.
+        type: str
+        required: true
+      below:
+        description: The first version that is too new.
+        type: str
+        required: true
   timeout:
     description: Seconds to wait for the gateway to answer.
     type: int
@@ -69,12 +81,13 @@ def main() -> None:
         {
             "endpoint": {"type": "str"},
             "tls_dir": {"type": "path"},
+            "versions": {"type": "dict", "options": {"minimum": {"type": "str", "required": True}, "below": {"type": "str", "required": True}}},
             "timeout": {"type": "int", "default": 60},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("endpoint", "tls_dir"))],
     )
-    desired = desired_of(module, "endpoint", "tls_dir", "timeout", "state", name=module.params["gateway"])
+    desired = desired_of(module, "endpoint", "tls_dir", "versions", "timeout", "state", name=module.params["gateway"])
     converge(module, [Gateway(desired, client_of(module))])
 
 

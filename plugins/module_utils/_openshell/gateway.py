@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import typing as t
 
@@ -17,8 +18,24 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Ch
 BUNDLE = {"ca.crt": "ca.crt", "tls.crt": "client/tls.crt", "tls.key": "client/tls.key"}
 
 
+def check_version(version: str, minimum: str, below: str) -> None:
+    """Refuse an OpenShell that this collection does not understand."""
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+    low, high = (tuple(int(part) for part in limit.split(".")) for limit in (minimum, below))
+    if number >= high:
+        raise ResourceError(
+            f"OpenShell {version} is too new: from {below} on it has no inference routes and its sandboxes do not survive the upgrade.",
+            f"Install one from {minimum} to before {below} (nemoclaw_openshell).",
+        )
+    if number < low:
+        raise ResourceError(f"OpenShell {version} is too old.", f"Install one from {minimum} to before {below} (nemoclaw_openshell).")
+
+
 class Gateway(Resource):
-    """C({name, endpoint, tls_dir, timeout}): registered under the name with the current client certificate, and connected."""
+    """C({name, endpoint, tls_dir, versions, timeout}): registered under the name with the current client certificate, and connected.
+
+    C(versions) is C({minimum, below}), the range of OpenShell that is understood.
+    """
 
     kind = "gateway"
 
@@ -37,6 +54,8 @@ class Gateway(Resource):
     def read(self) -> dict[str, t.Any]:
         if not self.client.installed:
             return {}
+        if self.desired.get("versions"):
+            check_version(self.client.version(), **self.desired["versions"])
         entries = {entry["name"]: entry for entry in self._any.json("gateway", "list") if entry.get("source") == "user"}
         if self.name not in entries:
             return {}

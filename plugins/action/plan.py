@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan of a host: the user's variables, the blueprint and the facts of the probe become its complete desired state. Runs on the controller only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import typing as t
+
+from ansible import constants as C
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
+
+PREFIX = "nemoclaw_"
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = False
+
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        _spec, args = self.validate_argument_spec({"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}})
+        variables, problems = self._variables(task_vars or {})
+        try:
+            blueprint = self._blueprint(variables)
+            schema = blueprint.yaml("schema/variables.yaml")
+        except (BlueprintError, OSError) as error:
+            return {"failed": True, "msg": str(error)}
+        if not args["credentials_needed"]:
+            credentials = {entry["credential"]: "not needed" for entry in blueprint.yaml("inference/providers.yaml").values()}
+            variables[SECRETS] = {**variables.get(SECRETS, {}), **credentials}
+        unresolved = {problem.variable for problem in problems}
+        problems += [found for found in checking.schema_problems(variables, schema) if found.variable not in unresolved]
+        if problems:
+            return self._refused(problems)
+        variables = checking.completed(variables, blueprint.data)
+        agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
+        problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents)
+        if problems:
+            return self._refused(problems)
+        result = {
+            "changed": False,
+            "owner": variables["nemoclaw_user"],
+            "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
+            "ports": [{"port": port, "purpose": name, "ours": "nemoclaw-"} for name, port in checking.ports(variables, agents).items()],
+            "requirements": blueprint.data["requirements"],
+        }
+        if args["facts"] is None:
+            return result
+        try:
+            programs = self._programs(variables["nemoclaw_openshell"], blueprint.data["openshell"]["programs"])
+        except OSError as error:
+            return self._refused([Problem("nemoclaw_openshell.path", f"{error.filename}: {error.strerror}.", "It must hold openshell, openshell-gateway and openshell-sandbox.")])
+        inputs = planning.Inputs((task_vars or {})["inventory_hostname"], _plain(variables), blueprint, _plain(args["facts"]), programs)
+        if problems := planning.fact_problems(inputs):
+            return self._refused(problems)
+        return {**result, "plan": planning.build(inputs)}
+
+    def _refused(self, problems: list[Problem]) -> dict[str, t.Any]:
+        listing = "\n".join(f"  - {problem}" for problem in problems)
+        count = "is 1 mistake" if len(problems) == 1 else f"are {len(problems)} mistakes"
+        return {"failed": True, "msg": f"There {count} in the variables of this host; nothing was changed.\n{listing}", "errors": [problem._asdict() for problem in problems]}
+
+    def _variables(self, task_vars: dict[str, t.Any]) -> tuple[dict[str, t.Any], list[Problem]]:
+        """The user's variables as plain values, secrets reduced to whether they are there, and those that could not be resolved."""
+        found: dict[str, t.Any] = {}
+        problems: list[Problem] = []
+        for name in sorted(name for name in task_vars if name.startswith(PREFIX)):
+            try:
+                value = self._templar.template(task_vars[name])
+                found[name] = _redacted(value) if name == SECRETS else _plain(value)
+            except AnsibleError as error:
+                problems.append(Problem(name, f"cannot be resolved: {error.message}", "Define what it refers to."))
+        return found, problems
+
+    def _blueprint(self, variables: dict[str, t.Any]) -> Blueprint:
+        chosen = variables.get("nemoclaw_blueprint") or {}
+        source = chosen.get("source", "bundled")
+        return Blueprint(BUNDLED if source == "bundled" else pathlib.Path(source).expanduser(), chosen.get("digest", ""), chosen.get("version", ""))
+
+    def _programs(self, openshell: dict[str, t.Any], names: list[str]) -> dict[str, str]:
+        """SHA-256 of the programs to install; computed once a run, for all its hosts."""
+        if openshell["source"] != "directory":
+            return {}
+        paths = {name: os.path.join(os.path.expanduser(openshell["path"]), name) for name in names}
+        key = json.dumps([(path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths.values()])
+        cache = os.path.join(C.DEFAULT_LOCAL_TMP, f"nemoclaw-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
+        try:
+            with open(cache, encoding="utf-8") as stream:
+                return json.load(stream)
+        except (OSError, ValueError):
+            digests = {name: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for name, path in paths.items()}
+        temporary = f"{cache}.{os.getpid()}"
+        with open(temporary, "w", encoding="utf-8") as stream:
+            json.dump(digests, stream)
+        os.replace(temporary, cache)
+        return digests
+
+
+def _plain(value: t.Any) -> t.Any:
+    """The value without Ansible's tags."""
+    return json.loads(json.dumps(value))
+
+
+def _redacted(secrets: t.Any) -> t.Any:
+    """Names of secrets, with C(set) for a text that is there: a plan never sees a value."""
+    if not isinstance(secrets, dict):
+        return type(secrets)()
+    return {str(name): ("set" if str(value) else "") if isinstance(value, str) else type(value)() for name, value in secrets.items()}

@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The live state of a host against its plan, component by component. Read-only; private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.image import Image
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.network import Network
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import File
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.packages import Packages
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import Unit
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.forward import Forward
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.gateway import Gateway
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy import Policy
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.provider import Provider
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route import Route
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
+
+# what only a connected gateway can tell
+GATEWAY_KINDS = ("provider", "route", "sandbox", "policy")
+
+
+class Drift(t.NamedTuple):
+    """C(changes) by component (C(gateway), C(inference), C(sandbox/NAME)); C(refused) take a rebuild; C(unknown) could not be read."""
+
+    changes: dict[str, list[Change]]
+    refused: list[Change]
+    unknown: list[str]
+
+    @property
+    def pending(self) -> dict[str, t.Any]:
+        """The components that need their role."""
+        names = [component for component, changes in self.changes.items() if changes]
+        return {
+            "gateway": "gateway" in names,
+            "inference": "inference" in names,
+            "sandboxes": [name.partition("/")[2] for name in names if name.startswith("sandbox/")],
+        }
+
+
+def forward_of(plan: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The desired forward with what all of a gateway have in common."""
+    common = {"owner": plan["owner"]["name"], "gateway": plan["gateway"]["name"], "bin_dir": plan["gateway"]["bin_dir"]}
+    return {**sandbox["forward"], **common}
+
+
+def image_of(sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The desired image; by its name alone where it came from an archive, which is not kept on the host."""
+    return {**sandbox["image"], "source": "present"} if sandbox["image"]["source"] == "archive" else sandbox["image"]
+
+
+def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]) -> dict[str, list[Resource]]:
+    """Every resource of a plan, by component, in the order they are made in."""
+    gateway, inference = plan["gateway"], plan["inference"]
+    found: dict[str, list[Resource]] = {
+        "gateway": [
+            Packages({"name": "required", "packages": gateway["packages"]}),
+            User(plan["owner"]),
+            *(File(entry) for entry in [*gateway["directories"], *gateway["programs"], *gateway["files"]]),
+            Network(gateway["network"]),
+            *(Unit(entry) for entry in gateway["units"]),
+            Gateway(gateway, client),
+        ],
+    }
+    if inference:
+        found["inference"] = [
+            Provider({**inference["provider"], "credentials": {inference["provider"]["key"]: credentials.get(inference["credential"], "")}}, client),
+            Route(inference["route"], client),
+        ]
+    for sandbox in plan["sandboxes"]:
+        steps: list[Resource] = [Unit(sandbox["unit"]), Forward(forward_of(plan, sandbox))]
+        if sandbox["state"] == "absent":
+            steps.append(Sandbox(sandbox, client))
+        else:
+            created = Sandbox(sandbox["create"], client)
+            steps = [Image(image_of(sandbox)), created, Policy({"sandbox": sandbox["name"], "policy": sandbox["create"]["policy"]}, client), *steps]
+        found[f"sandbox/{sandbox['name']}"] = steps
+    return found
+
+
+def drift(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]) -> Drift:
+    """Compare the whole plan. Where no gateway ever was, nothing of it exists; where one is down, its contents are unknown, not different."""
+    result = Drift({}, [], [])
+    readable, registered = True, True
+    for component, resources in components(plan, client, credentials).items():
+        changes: list[Change] = []
+        absent_sandbox = False
+        for resource in resources:
+            if resource.kind in GATEWAY_KINDS and not readable:
+                if registered:
+                    result.unknown.append(f"{resource.kind}/{resource.name}")
+                    continue
+                state: dict[str, t.Any] = {}
+            else:
+                state = resource.read()
+            if isinstance(resource, Gateway):
+                registered, readable = bool(state), bool(state.get("connected"))
+            if isinstance(resource, Sandbox):
+                absent_sandbox = not state
+                result.refused.extend(resource.spec_changes(state))
+            if isinstance(resource, Policy):
+                if absent_sandbox:  # its creation carries the policy
+                    continue
+                result.refused.extend(resource.static_changes(state))
+            changes += resource.diff(state)
+        result.changes[component] = changes
+    return result

@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: drift
+short_description: The live state of a host against its plan
+version_added: 0.1.0
+description:
+  - Compares every resource of a plan with what is there, in one call, and says what differs, by component, with the value before and after.
+  - Changes nothing. In check mode it reports a change where applying the plan would make one, so that a run with C(--check --diff) shows all of them.
+author: nemoclaw.fleet contributors (@nemoclaw-fleet)
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: full}
+  idempotent: {support: full}
+extends_documentation_fragment:
+  - nemoclaw.fleet.attributes
+options:
+  plan:
+    description: The plan, as M(nemoclaw.fleet.plan) made it.
+    type: dict
+    required: true
+  credentials:
+    description: Values of the credentials that the plan names. They are compared by a keyed fingerprint kept on the host.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: What differs
+  nemoclaw.fleet.drift:
+    plan: "{{ planned.plan }}"
+    credentials: "{{ nemoclaw_credentials }}"
+  register: found
+"""
+
+RETURN = r"""
+pending:
+  description: The components that differ.
+  returned: always
+  type: dict
+  sample: {gateway: false, inference: true, sandboxes: [assistant]}
+changes:
+  description: What differs, one entry a field.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{component: inference, resource: route/inference.local, field: model, before: small, after: large}]
+refused:
+  description: Those of the changes that take a rebuild of a sandbox.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+unknown:
+  description: Resources that could not be read, because their gateway does not answer.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import drift
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import fail
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError, ansible_diff
+
+
+def main() -> None:
+    module = AnsibleModule(
+        {"plan": {"type": "dict", "required": True}, "credentials": {"type": "dict", "default": {}, "no_log": True}}, supports_check_mode=True
+    )
+    plan = module.params["plan"]
+    client = OpenShell(plan["owner"]["name"], plan["gateway"]["name"], plan["gateway"]["bin_dir"])
+    try:
+        found = drift(plan, client, module.params["credentials"])
+    except ResourceError as error:
+        fail(module, error)
+    changes = [change for component in found.changes.values() for change in component]
+    module.exit_json(
+        changed=bool(changes) and module.check_mode,
+        pending=found.pending,
+        changes=[{"component": component, **change.as_dict()} for component, several in found.changes.items() for change in several],
+        refused=[change.as_dict() for change in found.refused],
+        unknown=found.unknown,
+        diff=ansible_diff(changes),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: The complete desired state of a host
+version_added: 0.1.0
+description:
+  - Checks all C(nemoclaw_*) variables of the host, and says all that is wrong with them at once, each with the remedy.
+  - With O(facts), makes the plan of the host from them and the blueprint, with every default resolved. It is pure, so the same input gives the same plan.
+  - Runs on the controller. Nothing is done on the host. No secret is part of a plan.
+author: nemoclaw.fleet contributors (@nemoclaw-fleet)
+attributes:
+  check_mode: {support: full}
+  diff_mode: {support: none}
+  idempotent: {support: full}
+extends_documentation_fragment:
+  - nemoclaw.fleet.attributes
+options:
+  facts:
+    description: What M(nemoclaw.fleet.host_probe) returned as C(facts). Without them the variables are only checked.
+    type: dict
+  credentials_needed:
+    description: Whether the credentials that the plan needs must be there.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Check the variables
+  nemoclaw.fleet.plan:
+
+- name: Make the plan
+  nemoclaw.fleet.plan:
+    facts: "{{ probe.facts }}"
+  register: planned
+"""
+
+RETURN = r"""
+plan:
+  description: The plan, with owner, gateway, inference, sandboxes and its digest.
+  returned: when O(facts) is given
+  type: dict
+  sample: {schema: 1, host: spark1, digest: 9f86d08...}
+ports:
+  description: The ports of the host that the plan opens.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{port: 8080, purpose: nemoclaw_gateway.port, ours: nemoclaw-}]
+owner:
+  description: The user that owns the gateway.
+  returned: success
+  type: str
+  sample: nemoclaw
+bin_dir:
+  description: The directory of OpenShell's programs on the host.
+  returned: success
+  type: str
+  sample: /usr/local/bin
+requirements:
+  description: What the blueprint requires of a host.
+  returned: success
+  type: dict
+  sample: {cpus: 4, memory_mb: 8192, disk_gb: 20}
+errors:
+  description: All mistakes in the variables.
+  returned: when there are any
+  type: list
+  elements: dict
+  sample: [{variable: nemoclaw_sandboxes[0].name, problem: has 25 characters, remedy: Use at most 19 characters.}]
+"""

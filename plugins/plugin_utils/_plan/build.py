@@ -1,0 +1,211 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From variables, blueprint and facts to the complete desired state of one host. Pure: the same input gives the same plan, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import typing as t
+import urllib.parse
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.build_context import build_name
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
+
+SCHEMA = 1
+
+
+def canonical(value: t.Any) -> str:
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def digest(value: t.Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Inputs(t.NamedTuple):
+    """All that a plan depends on. C(variables) are valid and hold no secret; C(programs) are SHA-256 digests of the programs to install, by name."""
+
+    host: str
+    variables: dict[str, t.Any]
+    blueprint: Blueprint
+    facts: dict[str, t.Any]
+    programs: dict[str, str]
+
+
+def fact_problems(inputs: Inputs) -> list[Problem]:
+    """What the variables ask for that this host cannot give."""
+    ours = inputs.variables["nemoclaw_gateway"]["name"]
+    subnet = ipaddress.ip_network(inputs.variables["nemoclaw_gateway"]["subnet"])
+    engine = (inputs.facts.get("docker") or {}).get("networks") or {}
+    own = {ipaddress.ip_network(s) for name, network in engine.items() if name == ours for s in network.get("subnets", [])}
+    used = {s: f"the Docker network {name}" for name, network in engine.items() if name != ours for s in network.get("subnets", [])}
+    used.update({route: "a route of the host" for route in (inputs.facts.get("networks") or {}).get("routes", []) if ipaddress.ip_network(route) not in own and route not in used})
+    return [
+        Problem("nemoclaw_gateway.subnet", f"{subnet} overlaps {other}, {what}.", "Choose a free subnet.")
+        for other, what in sorted(used.items())
+        if ipaddress.ip_network(other).version == 4 and subnet.overlaps(ipaddress.ip_network(other))
+    ]
+
+
+def build(inputs: Inputs) -> dict[str, t.Any]:
+    """The plan of a host; C(digest) covers all the rest."""
+    owner = _owner(inputs)
+    gateway = _gateway(inputs, owner)
+    plan = {
+        "schema": SCHEMA,
+        "host": inputs.host,
+        "blueprint": {"version": inputs.blueprint.data["version"], "digest": inputs.blueprint.digest},
+        "owner": owner,
+        "gateway": gateway,
+        "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},
+        "sandboxes": [_sandbox(inputs, owner, gateway, entry) for entry in inputs.variables["nemoclaw_sandboxes"]],
+    }
+    return {**plan, "digest": digest(plan)}
+
+
+def _owner(inputs: Inputs) -> dict[str, t.Any]:
+    name = inputs.variables["nemoclaw_user"]
+    found = (inputs.facts.get("users") or {}).get(name) or {}
+    home = found.get("home") or f"/home/{name}"
+    return {"name": name, "home": home, "state_dir": f"{home}/.nemoclaw", "groups": [inputs.blueprint.data["gateway"]["docker_group"]]}
+
+
+def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
+    data, chosen = inputs.blueprint.data, inputs.variables["nemoclaw_gateway"]
+    bin_dir = inputs.variables["nemoclaw_openshell"]["bin_dir"]
+    state_dir = f"{owner['state_dir']}/gateway"
+    values = {
+        **{key: chosen[key] for key in ("name", "port", "health_port")},
+        "network": chosen["name"],
+        "host_alias": data["gateway"]["host_alias"],
+        "bin_dir": bin_dir,
+        "state_dir": state_dir,
+        "tls_dir": f"{state_dir}/tls",
+        "config_path": f"{state_dir}/gateway.toml",
+        "owner": owner["name"],
+    }
+    programs = [
+        {"path": f"{bin_dir}/{name}", "owner": "root", "group": "root", "mode": "0755", **({"sha256": inputs.programs[name]} if name in inputs.programs else {})}
+        for name in data["openshell"]["programs"]
+    ]
+    toml = inputs.blueprint.render("gateway/gateway.toml.j2", **values)
+    unit = "gateway/nemoclaw-gateway.service.j2"
+    running = digest([toml, inputs.blueprint.render(unit, **values, digest=""), programs])
+    private = {"owner": owner["name"], "group": owner["name"]}
+    return {
+        "name": chosen["name"],
+        "endpoint": f"https://127.0.0.1:{chosen['port']}",
+        "tls_dir": values["tls_dir"],
+        "bin_dir": bin_dir,
+        "versions": {key: data["openshell"][key] for key in ("minimum", "below")},
+        "packages": data["requirements"]["packages"],
+        "programs": programs,
+        "directories": [{"path": path, "mode": "0700", **private} for path in (owner["state_dir"], state_dir)],
+        "files": [{"path": values["config_path"], "mode": "0600", **private, "content": toml}],
+        "network": {
+            "name": chosen["name"],
+            "subnet": chosen["subnet"],
+            "labels": {"openshell.ai/managed-by": "openshell", "openshell.ai/sandbox-namespace": chosen["name"]},
+        },
+        "units": [{"name": "nemoclaw-gateway.service", "content": inputs.blueprint.render(unit, **values, digest=running)}],
+    }
+
+
+def sandbox_url(url: str, host_alias: str) -> str:
+    """The endpoint as a sandbox reaches it: a loopback address of the host by the host's name inside sandboxes."""
+    parts = urllib.parse.urlsplit(url.rstrip("/"))
+    if not is_loopback(parts.hostname or ""):
+        return url.rstrip("/")
+    port = f":{parts.port}" if parts.port else ""
+    return urllib.parse.urlunsplit(parts._replace(netloc=f"{host_alias}{port}"))
+
+
+def _inference(inputs: Inputs) -> dict[str, t.Any]:
+    data, chosen = inputs.blueprint.data, inputs.variables["nemoclaw_inference"]
+    provider = inputs.blueprint.yaml("inference/providers.yaml")[chosen["provider"]]
+    url = chosen.get("endpoint_url") or provider["endpoint_url"]
+    return {
+        "kind": chosen["provider"],
+        "credential": provider["credential"],
+        "endpoint": {
+            "url": url,
+            "model": chosen["model"],
+            "api": (chosen.get("preferred_api") or provider["apis"][0]).partition("-")[2],
+            "timeout": data["inference"]["probe_timeout"],
+        },
+        "provider": {
+            "name": provider["name"],
+            "type": provider["type"],
+            "config": {provider["url"]: sandbox_url(url, data["gateway"]["host_alias"])},
+            "key": provider["key"],
+        },
+        "route": {"provider": provider["name"], "model": chosen["model"], "timeout": chosen.get("timeout", data["inference"]["timeout"])},
+    }
+
+
+def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[str, t.Any]) -> dict[str, t.Any]:
+    chosen = inputs.variables.get("nemoclaw_images", {}).get(agent, {})
+    source = chosen.get("source", "build")
+    if source == "pull":
+        return {"name": chosen["name"], "reference": chosen["name"], "source": source}
+    if source == "archive":
+        return {"name": chosen["name"], "reference": chosen["name"], "source": source, "archive": f"{owner['state_dir']}/images/{agent}.tar"}
+    folder = f"agents/{agent}"
+    files = [{"path": manifest["dockerfile"], "mode": "0644"}, *manifest["image_files"]]
+    files = [{**entry, "content": inputs.blueprint.text(f"{folder}/{entry['path']}")} for entry in files]
+    arguments = {"BASE_IMAGE": chosen.get("base", manifest["base_image"]), "VERSION_MIN": str(manifest["version_min"])}
+    labels = {"nemoclaw.fleet/agent": agent}
+    inputs_of = {"files": files, "build_args": arguments, "labels": labels, "dockerfile": manifest["dockerfile"]}
+    return {"name": f"nemoclaw/{agent}", "reference": build_name(f"nemoclaw/{agent}", **inputs_of), "source": source, **inputs_of}
+
+
+def _policy(inputs: Inputs, manifest: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
+    base = inputs.blueprint.yaml(manifest["policy"])
+    custom = {
+        rule["name"]: {**rule, "binaries": [{"path": b} if isinstance(b, str) else b for b in rule["binaries"]]} for rule in sandbox.get("policy", {}).get("custom", [])
+    }
+    return {**base, "network_policies": {**(base.get("network_policies") or {}), **custom}}
+
+
+def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
+    name, agent = sandbox["name"], sandbox["agent"]
+    manifest = inputs.blueprint.yaml(f"agents/{agent}/manifest.yaml")
+    unit_name = f"nemoclaw-agent@{name}.service"
+    port = sandbox.get("dashboard_port", manifest["port"])
+    if sandbox.get("state") == "absent":
+        return {"name": name, "state": "absent", "unit": {"name": unit_name, "state": "absent"}, "forward": {"sandbox": name, "port": port, "state": "absent"}}
+    image = _image(inputs, owner, agent, manifest)
+    rendered = AGENTS[agent].files(agent_settings(inputs.variables, sandbox), manifest)
+    files = [{"path": entry["path"], "mode": entry["mode"], "content": entry["content"]} for entry in rendered]
+    for entry, source in zip(files, rendered):
+        if source["name"] == "config" and manifest["validate_argv"]:
+            entry["validate"] = manifest["validate_argv"]
+    values = {"sandbox": name, "agent": manifest, "owner": owner["name"], "gateway": gateway["name"], "bin_dir": gateway["bin_dir"]}
+    unit = "agents/nemoclaw-agent.service.j2"
+    running = digest([inputs.blueprint.render(unit, **values, digest=""), image["reference"], [entry["content"] for entry in rendered if entry["restart"]]])
+    return {
+        "name": name,
+        "state": "present",
+        "agent": agent,
+        "image": image,
+        "create": {
+            **{key: sandbox[key] for key in ("cpu", "memory", "mounts") if sandbox.get(key)},
+            "name": name,
+            "image": image["reference"],
+            "policy": _policy(inputs, manifest, sandbox),
+            "labels": {"nemoclaw.fleet/agent": agent},
+            "files": files,
+        },
+        "unit": {"name": unit_name, "content": inputs.blueprint.render(unit, **values, digest=running)},
+        "forward": {"sandbox": name, "port": port, "target_port": manifest["port"], "bind": "127.0.0.1", "ready": manifest["health_path"], "timeout": manifest["start_timeout"]},
+        "verify": {
+            "argv": [word.replace("{prompt}", inputs.variables["nemoclaw_verify_prompt"]) for word in manifest["verify_argv"]],
+            "timeout": manifest["verify_timeout"],
+            **{key: manifest[f"verify_{key}"] for key in ("ok", "answer", "error")},
+        },
+    }

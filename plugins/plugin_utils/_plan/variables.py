@@ -1,0 +1,251 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The user's variables: every mistake found at once, each with the variable, what is wrong with its value, and the remedy. Pure functions."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import typing as t
+import urllib.parse
+
+import jsonschema
+
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
+
+SECRETS = "nemoclaw_credentials"
+
+
+class Problem(t.NamedTuple):
+    """One mistake: C(variable) as C(nemoclaw_sandboxes[0].name), what is wrong, what to do."""
+
+    variable: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.problem} {self.remedy}".strip()
+
+
+def nearest(word: t.Any, known: t.Iterable[str]) -> str:
+    """The known word that the user most likely meant, else the list of all."""
+    words = sorted(known)
+    found = difflib.get_close_matches(str(word), words, 1, 0.6)
+    return f"Did you mean {found[0]}?" if found else f"Known: {', '.join(words)}."
+
+
+def dotted(path: t.Iterable[t.Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text
+
+
+def schema_problems(variables: dict[str, t.Any], schema: dict[str, t.Any]) -> list[Problem]:
+    """What the schema refuses: unknown and missing keys, types, ranges, forms."""
+    found: dict[tuple[str, str], Problem] = {}
+    for error in sorted(jsonschema.Draft202012Validator(schema).iter_errors(variables), key=lambda e: dotted(e.absolute_path)):
+        for problem in _explained(error):
+            found.setdefault((problem.variable, problem.remedy), problem)
+    return list(found.values())
+
+
+def _explained(error: jsonschema.ValidationError) -> t.Iterator[Problem]:
+    path, value, rule = list(error.absolute_path), error.instance, error.validator
+    shown = "the value" if path and path[0] == SECRETS else repr(value)
+    remedy = error.schema.get("remedy", "")
+    if rule == "additionalProperties":
+        known = error.schema["properties"]
+        for key in sorted(set(value) - set(known)):
+            yield Problem(dotted([*path, key]), f"there is no such {'key' if path else 'variable'}.", nearest(key, known))
+    elif rule == "required":
+        for key in [key for key in error.validator_value if key not in value]:
+            about = error.schema["properties"].get(key, {}).get("description", "")
+            yield Problem(dotted([*path, key]), "is missing.", f"Set it: {about[:1].lower()}{about[1:]}." if about else "Set it.")
+    elif rule == "enum":
+        yield Problem(dotted(path), f"{shown} is not possible.", nearest(value, map(str, error.validator_value)))
+    elif rule == "type":
+        wanted = error.validator_value if isinstance(error.validator_value, str) else " or ".join(error.validator_value)
+        yield Problem(dotted(path), f"{shown} is a {_type_name(value)}, not a {wanted}.", remedy)
+    elif rule == "maxLength":
+        yield Problem(dotted(path), f"{shown} has {len(value)} characters, {error.validator_value} are allowed.", remedy)
+    elif rule in ("minimum", "maximum"):
+        yield Problem(dotted(path), f"{shown} is out of range.", remedy)
+    elif rule in ("minItems", "minLength"):
+        yield Problem(dotted(path), "is empty.", remedy or "Give at least one.")
+    else:
+        yield Problem(dotted(path), f"{shown} does not have the right form.", remedy)
+
+
+def _type_name(value: t.Any) -> str:
+    return {bool: "boolean", dict: "object", list: "array", str: "string", int: "integer", float: "number", type(None): "null"}.get(type(value), type(value).__name__)
+
+
+def cross_problems(variables: dict[str, t.Any], providers: dict[str, t.Any], agents: dict[str, t.Any]) -> list[Problem]:
+    """What a schema cannot say. C(variables) passed C(schema_problems) and are C(completed); C(agents) maps a name to its manifest; credentials are names to whether they are set."""
+    return [
+        *_inference_problems(variables, providers),
+        *_sandbox_problems(variables, agents),
+        *_image_problems(variables, agents),
+        *_gateway_problems(variables),
+        *_port_problems(variables, agents),
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is the machine itself."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _url_problem(url: str) -> tuple[str, str] | None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        return f"{url!r} is no URL: {error}.", "Give a base URL such as http://127.0.0.1:8000/v1."
+    if parts.scheme not in ("http", "https") or not host:
+        return f"{url!r} is no http or https URL.", "Give a base URL such as http://127.0.0.1:8000/v1."
+    if parts.username or parts.password:
+        return "it holds a user or a password.", "Put the secret into nemoclaw_credentials and take it out of the URL."
+    if parts.query or parts.fragment:
+        return f"{url!r} has a query or a fragment.", "Give the base URL only."
+    if host.endswith("inference.local") or host == "host.openshell.internal":
+        return f"{host} is a name inside sandboxes.", "Give the URL as it is on the host, such as http://127.0.0.1:8000/v1."
+    return None
+
+
+def _inference_problems(variables: dict[str, t.Any], providers: dict[str, t.Any]) -> t.Iterator[Problem]:
+    inference, where = variables["nemoclaw_inference"], "nemoclaw_inference"
+    if not inference:
+        if present(variables):
+            yield Problem(where, "is missing; agents need a model.", "Set its provider and model.")
+        return
+    provider = providers.get(inference["provider"])
+    if provider is None:
+        yield Problem(f"{where}.provider", f"{inference['provider']!r} is no provider.", nearest(inference["provider"], providers))
+        return
+    url = inference.get("endpoint_url") or provider.get("endpoint_url")
+    if not url:
+        yield Problem(f"{where}.endpoint_url", f"is missing; the provider {inference['provider']} has no endpoint of its own.", "Set it to the server's base URL.")
+    elif wrong := _url_problem(url):
+        yield Problem(f"{where}.endpoint_url", *wrong)
+    if (api := inference.get("preferred_api")) and api not in provider["apis"]:
+        yield Problem(f"{where}.preferred_api", f"{api!r} is not possible with the provider {inference['provider']}.", nearest(api, provider["apis"]))
+    credential = provider["credential"]
+    if not variables.get(SECRETS, {}).get(credential):
+        yield Problem(
+            f"{SECRETS}.{credential}", "is missing or empty.", "Set it from a vault or the environment; a server without a key takes any text, such as unused."
+        )
+    models = {sandbox["model"]: sandbox["name"] for sandbox in present(variables) if sandbox.get("model", inference["model"]) != inference["model"]}
+    for model, name in models.items():
+        yield Problem(
+            f"nemoclaw_sandboxes.{name}.model",
+            f"{model!r} is not {inference['model']!r}, the model of nemoclaw_inference; a gateway has one model for all its sandboxes.",
+            "Give both the same model, or declare a second gateway: a second inventory host for the same machine with its own nemoclaw_user, nemoclaw_gateway "
+            "(name, ports, subnet) and nemoclaw_inference.",
+        )
+
+
+def present(variables: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """The sandboxes that are to exist."""
+    return [sandbox for sandbox in variables["nemoclaw_sandboxes"] if sandbox["state"] != "absent"]
+
+
+def _sandbox_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.Iterator[Problem]:
+    names: set[str] = set()
+    for index, sandbox in enumerate(variables["nemoclaw_sandboxes"]):
+        where = f"nemoclaw_sandboxes[{index}]"
+        if sandbox["name"] in names:
+            yield Problem(f"{where}.name", f"{sandbox['name']!r} is there twice.", "Give each sandbox of a host its own name.")
+        names.add(sandbox["name"])
+        name = sandbox["agent"]
+        if name not in agents:
+            yield Problem(f"{where}.agent", f"{name!r} is no agent.", nearest(name, agents))
+        elif sandbox["state"] != "absent" and variables["nemoclaw_inference"]:
+            for key, problem, remedy in AGENTS[name].errors(agent_settings(variables, sandbox), agents[name]):
+                inference = key.split(".")[0] in ("model", "context_window", "max_tokens", "api")
+                yield Problem(f"nemoclaw_inference.{key}" if inference else f"{where}.{key}", f"{problem}.", f"{remedy[:1].upper()}{remedy[1:]}.")
+        rules = [rule["name"] for rule in sandbox.get("policy", {}).get("custom", [])]
+        for rule in sorted({rule for rule in rules if rules.count(rule) > 1}):
+            yield Problem(f"{where}.policy.custom", f"the rule {rule!r} is there twice.", "Give each rule its own name.")
+
+
+def agent_settings(variables: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What an agent's configuration is rendered from; keys without a value are left out."""
+    inference = variables["nemoclaw_inference"]
+    settings = {
+        "model": inference["model"],
+        "context_window": inference.get("context_window"),
+        "max_tokens": inference.get("max_tokens"),
+        "api": inference.get("preferred_api"),
+        "dashboard_port": sandbox.get("dashboard_port"),
+        "allowed_origins": sandbox.get("allowed_origins"),
+        "config": sandbox.get("config"),
+        "env": {key: str(value) for key, value in sandbox["env"].items()} if sandbox.get("env") else None,
+    }
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _image_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.Iterator[Problem]:
+    for agent, image in variables.get("nemoclaw_images", {}).items():
+        where, source = f"nemoclaw_images.{agent}", image.get("source", "build")
+        if agent not in agents:
+            yield Problem(where, f"{agent!r} is no agent.", nearest(agent, agents))
+        for key in {"build": [], "pull": ["name"], "archive": ["name", "archive"]}[source]:
+            if not image.get(key):
+                yield Problem(f"{where}.{key}", f"is missing; the source {source} needs it.", "Set it.")
+
+
+def _gateway_problems(variables: dict[str, t.Any]) -> t.Iterator[Problem]:
+    subnet = variables["nemoclaw_gateway"]["subnet"]
+    try:
+        network = ipaddress.ip_network(subnet)
+        if network.version != 4 or not 16 <= network.prefixlen <= 29 or not network.is_private:
+            yield Problem("nemoclaw_gateway.subnet", f"{subnet!r} is no private IPv4 subnet of /16 to /29.", "Give one such as 172.30.200.0/24.")
+    except ValueError as error:
+        yield Problem("nemoclaw_gateway.subnet", f"{error}.", "Give a subnet such as 172.30.200.0/24.")
+    openshell = variables["nemoclaw_openshell"]
+    if openshell["source"] == "directory" and not openshell.get("path"):
+        yield Problem("nemoclaw_openshell.path", "is missing or empty; the source directory needs it.", "Set it to the directory on the controller with the three programs.")
+
+
+def ports(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> dict[str, int]:
+    """Every port of the host that the plan opens, by the variable that says so."""
+    gateway = variables["nemoclaw_gateway"]
+    found = {"nemoclaw_gateway.port": gateway["port"], "nemoclaw_gateway.health_port": gateway["health_port"]}
+    for index, sandbox in enumerate(variables["nemoclaw_sandboxes"]):
+        manifest = agents.get(sandbox["agent"])
+        if manifest and sandbox["state"] != "absent":
+            found[f"nemoclaw_sandboxes[{index}].dashboard_port"] = sandbox.get("dashboard_port", manifest["port"])
+    return found
+
+
+def _port_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.Iterator[Problem]:
+    taken: dict[int, str] = {}
+    url = variables["nemoclaw_inference"].get("endpoint_url", "")
+    if not _url_problem(url):
+        parts = urllib.parse.urlsplit(url)
+        if is_loopback(parts.hostname or ""):
+            taken[parts.port or (443 if parts.scheme == "https" else 80)] = "nemoclaw_inference.endpoint_url"
+    for variable, port in ports(variables, agents).items():
+        if port in taken:
+            yield Problem(variable, f"the port {port} is used by {taken[port]} too.", "Give each its own port.")
+        taken.setdefault(port, variable)
+
+
+def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The variables with every default filled in; C(data) is the blueprint's."""
+    defaults = {key: data["gateway"][key] for key in ("name", "port", "health_port", "subnet")}
+    return {
+        **variables,
+        "nemoclaw_user": variables.get("nemoclaw_user", "nemoclaw"),
+        "nemoclaw_openshell": {"source": "preinstalled", "bin_dir": data["openshell"]["bin_dir"], **variables.get("nemoclaw_openshell", {})},
+        "nemoclaw_gateway": {**defaults, **variables.get("nemoclaw_gateway", {})},
+        "nemoclaw_inference": variables.get("nemoclaw_inference", {}),
+        "nemoclaw_verify_prompt": variables.get("nemoclaw_verify_prompt", data["verify"]["prompt"]),
+        "nemoclaw_sandboxes": [{"agent": "openclaw", "state": "present", **sandbox} for sandbox in variables.get("nemoclaw_sandboxes", [])],
+    }
