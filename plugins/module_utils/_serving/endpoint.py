@@ -74,13 +74,22 @@ class Endpoint:
     def models(self) -> list[str]:
         """The ids of the models that the endpoint lists, sorted; empty where it does not list any."""
         try:
-            body = self._call("GET", f"{self.base}/models", self._bearer(), None, min(self.timeout, CONNECT_TIMEOUT))
+            listed = self._list().get("data")
         except Failure as failure:
             if failure.kind in ("refused", "tls") or (failure.kind, failure.status) == ("not_an_api", None):
                 raise
             return []  # not every endpoint lists its models; the real request decides
-        listed = body.get("data")
         return sorted({str(one["id"]) for one in listed if isinstance(one, dict) and one.get("id")}) if isinstance(listed, list) else []
+
+    def is_api(self) -> bool:
+        """Whether something answers here as an API does: with models, or by asking for a key."""
+        try:
+            return isinstance(self._list().get("data"), list)
+        except Failure as failure:
+            return failure.kind == "unauthorized"
+
+    def _list(self) -> dict:
+        return self._call("GET", f"{self.base}/models", self._bearer(), None, min(self.timeout, CONNECT_TIMEOUT))
 
     def ask(self, api: str, model: str) -> Answer:
         """Have the model answer. Raises Failure."""
@@ -124,7 +133,20 @@ class Endpoint:
             ) as response:
                 return _parse(url, response.status_code, response.headers.get("location", ""), _read(response, deadline, url, timeout))
         except requests.exceptions.RequestException as error:
-            raise unreachable(error, url, limits) from error
+            failure = unreachable(error, url, limits)
+        if failure.kind == "timeout" and url.startswith("https:") and _speaks_plain_http(url):
+            failure = Failure("tls", f"{urlsplit(url).netloc.rpartition('@')[2]} does not speak TLS; with http:// instead of https:// it answers")
+        raise failure
+
+
+def _speaks_plain_http(url: str) -> bool:
+    """A server without TLS waits for the rest of what it takes for a request, so that https:// to it ends in a timeout."""
+    parts = urlsplit(url)
+    try:
+        with requests.get(f"http://{parts.hostname}:{parts.port or 443}/", timeout=3, allow_redirects=False, stream=True):
+            return True
+    except requests.exceptions.RequestException:
+        return False
 
 
 def _read(response: requests.Response, deadline: float, url: str, timeout: float) -> bytes:

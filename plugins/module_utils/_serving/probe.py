@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import end
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.endpoint import APIS, Endpoint, Failure
 
 LISTED = 10  # models named in a message
+UNSENDABLE = re.compile(r"[^\x21-\x7e]")
 
 
 class Names(t.NamedTuple):
@@ -29,6 +31,8 @@ def probe(endpoint: Endpoint, model: str, api: str, also_at: list[str], names: N
         "api": "", "apis": [], "models": [], "answer": "", "latency_ms": 0, "status": None, "also_at": [],
     }  # fmt: skip
     try:
+        if UNSENDABLE.search(endpoint.key):
+            raise Failure("unauthorized", "the key holds a blank, a line break or another character that no HTTP header may have")
         result["models"] = endpoint.models()
         result.update(_answer(endpoint, model, api))
         if not serving.listed(model, result["models"] or [model]) and serving.ignores_names(endpoint, result["api"]):
@@ -87,10 +91,13 @@ def remedy(kind: str, endpoint: Endpoint, also_at: list[str], names: Names) -> s
     where = urlsplit(endpoint.base)
     key = names.key or "the variable of the key"
     bridge = next((urlsplit(url).hostname for url in also_at), None)
+    usual = f"{where.scheme}://{where.netloc}/v1"
+    if kind == "not_an_api" and endpoint.base != usual and Endpoint(usual, endpoint.key, endpoint.timeout, endpoint.verify).is_api():
+        return f"Set {names.url} to {usual}: there an API answers."
     return {
         "unauthorized": f"Set {key} to a key that this endpoint accepts for the model" + ("." if endpoint.key else "; none was sent."),
         "model_not_found": f"Set {names.model} to a model that the endpoint serves, or have it serve this one.",
-        "not_an_api": f"Set {names.url} to the base of an OpenAI-compatible API, up to and with its /v1 ({where.scheme}://{where.netloc.rpartition('@')[2]}/v1?).",
+        "not_an_api": f"Set {names.url} to the base of an OpenAI-compatible API, up to and with its /v1.",
         "refused": f"Start the server, or correct host and port in {names.url}; the request is made from this host.",
         "timeout": f"Check that a firewall lets this host through to {where.hostname}, or give a slow model more time (nemoclaw_inference.timeout).",
         "tls": f"Put the CA of {where.hostname} into /usr/local/share/ca-certificates and run 'update-ca-certificates', or correct {names.url}.",
