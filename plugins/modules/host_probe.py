@@ -29,7 +29,7 @@ options:
       address: {description: Address it will be bound to., type: str, default: 127.0.0.1}
       purpose: {description: What it is for; appears in the message., type: str, default: ""}
       ours:
-        description: Unit that may hold it. When empty, every unit of O(own_units) may.
+        description: Beginning of the name of the unit that may hold it. When empty, every unit of O(own_units) may.
         type: str
         default: ""
       variable: {description: Variable that sets it; appears in the remedy., type: str, default: ""}

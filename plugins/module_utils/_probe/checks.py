@@ -130,8 +130,8 @@ def _port(port: Facts, own_units: list[str]) -> Results:
     name = f"port_{port['port']}"
     where = f"{port['address']}:{port['port']}" + (f" ({port['purpose']})" if port["purpose"] else "")
     for holder in port["listeners"]:
-        own = any(holder["unit"].startswith(prefix) for prefix in own_units)
-        if own and port["ours"] in ("", holder["unit"]):
+        own = holder["unit"].startswith(tuple(own_units))
+        if own and holder["unit"].startswith(port["ours"]):
             continue
         who = f"{holder['process'] or 'another program'} (pid {holder['pid'] or '?'}, user {holder['user']}{', ' if holder['unit'] else ''}{holder['unit']})"
         detail = f"{where} is held by {who} on {holder['address']}"
