@@ -90,6 +90,6 @@ def _origin_errors(settings: dict) -> list[tuple[str, str, str]]:
     problems = []
     for index, origin in enumerate(settings.get("allowed_origins") or []):
         parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc}":
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in origin or origin != f"{parts.scheme}://{parts.netloc}":
             problems.append((f"allowed_origins.{index}", f"'{origin}' is no origin", "write scheme, host and port only, such as https://agents.example.org"))
     return problems

@@ -88,8 +88,8 @@ def config_errors(settings: dict, manifest: dict) -> list[Problem]:
     problems: list[Problem] = []
     for path, value in leaves(settings.get("config") or {}):
         variable = f"config.{path}"
-        owner = next((key for key in manifest["config_reserved"] if f"{path}.".startswith(f"{key}.")), None)
-        if owner:
+        owner = next((key for key in manifest["config_reserved"] if f"{path}.".startswith(f"{key}.") or f"{key}.".startswith(f"{path}.")), None)
+        if owner and value != {}:
             problems.append((variable, f"{owner} is set by the collection", "leave it out"))
         elif isinstance(value, str) and value and SECRET_KEY.search(path.rsplit(".", 1)[-1]) and not REFERENCE.match(value):
             problems.append((variable, "holds a secret in clear text", 'write "${NAME}" and give NAME as a credential'))
