@@ -36,7 +36,7 @@ MOST = {
             "telegram": {"enabled": True, "botToken": "${TELEGRAM_BOT_TOKEN}", "dmPolicy": "allowlist", "allowFrom": [123], "groupPolicy": "disabled"},
         },
     },
-    "env": {"GREETING": "it's $HOME `here`\n\"two\" lines", "TMPDIR": "/sandbox/tmp"},
+    "env": {"GREETING": 'it\'s $HOME `here`\n"two" lines', "TMPDIR": "/sandbox/tmp"},
 }
 
 
@@ -147,13 +147,16 @@ def test_reserved_settings_are_the_ones_generated(manifest: dict) -> None:
 def test_manifest_and_its_files_fit_together(agent: str) -> None:
     folder = ROOT / "blueprint" / "agents" / agent
     manifest = yaml.safe_load((folder / "manifest.yaml").read_text(encoding="utf-8"))
-    copied = {word for line in (folder / manifest["dockerfile"]).read_text(encoding="utf-8").splitlines() if line.startswith("COPY ") for word in line.split()[1:-1]}
+    copied = {
+        word for line in (folder / manifest["dockerfile"]).read_text(encoding="utf-8").splitlines() if line.startswith("COPY ") for word in line.split()[1:-1]
+    }
     assert copied == {item["path"] for item in manifest["image_files"]}
     assert [item["path"] for item in manifest["image_files"] if oct((folder / item["path"]).stat().st_mode & 0o777)[2:] != item["mode"].lstrip("0")] == []
     policy = yaml.safe_load((ROOT / "blueprint" / manifest["policy"]).read_text(encoding="utf-8"))
     writable = tuple(policy["filesystem_policy"]["read_write"])
     assert [item["path"] for item in manifest["files"] if not item["path"].startswith(writable)] == []
-    assert manifest["context_window_min"] <= manifest["context_window"] and manifest["max_tokens"] < manifest["context_window_min"]
+    assert manifest["context_window_min"] <= manifest["context_window"]
+    assert manifest["max_tokens"] < manifest["context_window_min"]
 
 
 def test_answer_is_read_from_what_openclaw_printed(manifest: dict) -> None:
@@ -198,7 +201,9 @@ def test_openclaw_itself_accepts_the_configuration(base_image: str, manifest: di
     configurations = [openclaw.config(settings, manifest) for settings in (LEAST, MOST, {**LEAST, "config": {"gateway": {"prot": 1}}})]
     validate = [word.format(path="/tmp/c.json") for word in manifest["validate_argv"]]
     script = f'umask 077; while IFS= read -r line; do printf "%s" "$line" > /tmp/c.json; {shlex.join(validate)} </dev/null | tr -d "\\n"; echo; done'
-    run = docker("run", "--rm", "--interactive", "--network", "none", base_image, "bash", "-c", script, stdin="".join(json.dumps(item) + "\n" for item in configurations))
+    run = docker(
+        "run", "--rm", "--interactive", "--network", "none", base_image, "bash", "-c", script, stdin="".join(json.dumps(item) + "\n" for item in configurations)
+    )
     results = [json.loads(line) for line in run.stdout.splitlines()]
     assert [result["valid"] for result in results] == [True, True, False]
     assert any("prot" in text for text in jmespath.search(manifest["validate_errors"], results[2]))

@@ -55,11 +55,13 @@ def model_errors(settings: dict, manifest: dict) -> list[Problem]:
     if not settings.get("model"):
         problems.append(("model", "no model is given", "name the model that the endpoint serves"))
     if window < least:
-        problems.append((
-            "context_window",
-            f"{window} tokens do not hold {manifest['display_name']}'s own prompt",
-            f"serve the model with at least {least} tokens, or leave the variable out for {manifest['context_window']}",
-        ))
+        problems.append(
+            (
+                "context_window",
+                f"{window} tokens do not hold {manifest['display_name']}'s own prompt",
+                f"serve the model with at least {least} tokens, or leave the variable out for {manifest['context_window']}",
+            )
+        )
     elif tokens >= window:
         problems.append(("max_tokens", f"{tokens} is not less than the context window of {window}", f"set it below {window}, for example {least // 8}"))
     if api not in manifest["apis"]:
