@@ -22,8 +22,8 @@ class BlueprintError(Exception):
 
 def pins(root: pathlib.Path) -> str:
     """The text of C(MANIFEST.sha256) for a directory, as C(sha256sum) writes it: one line a file, sorted by path."""
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}\n" for path in files)
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file() and path.name != MANIFEST}
+    return "".join(f"{hashlib.sha256(files[name].read_bytes()).hexdigest()}  {name}\n" for name in sorted(files))
 
 
 class Blueprint:
@@ -55,7 +55,7 @@ class Blueprint:
     def yaml(self, name: str) -> t.Any:
         return yaml.safe_load(self.text(name))
 
-    def render(self, name: str, **values: t.Any) -> str:
+    def render(self, name: str, /, **values: t.Any) -> str:
         """A template of the blueprint; a value that it lacks is an error."""
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
         return environment.from_string(self.text(name)).render(**values)

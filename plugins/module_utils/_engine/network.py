@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import connect
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineUnavailable, connect, translated
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 
@@ -17,7 +18,11 @@ class Network(Resource):
     kind = "network"
 
     def read(self) -> dict[str, t.Any]:
-        found = next((n for n in connect().networks(names=[self.name]) if n["Name"] == self.name), None)
+        try:
+            engine = connect()
+        except EngineUnavailable:  # applying says what is wrong
+            return {}
+        found = next((n for n in engine.networks(names=[self.name]) if n["Name"] == self.name), None)
         if found is None:
             return {}
         pools = (found.get("IPAM") or {}).get("Config") or []
@@ -39,6 +44,8 @@ class Network(Resource):
                 )
             engine.remove_network(self.name)
         if not self.absent:
-            # plain dicts: the SDK's helper types are nothing more
-            ipam = {"Driver": "default", "Config": [{"Subnet": self.desired["subnet"]}]}
-            engine.create_network(self.name, driver="bridge", ipam=ipam, labels=self.desired.get("labels") or {}, attachable=True)
+            # OpenShell's gateway wants the host's address named
+            first = str(next(ipaddress.ip_network(self.desired["subnet"]).hosts()))
+            ipam = {"Driver": "default", "Config": [{"Subnet": self.desired["subnet"], "Gateway": first}]}
+            with translated(f"The network {self.name} with the subnet {self.desired['subnet']} cannot be made", "Choose a free one (nemoclaw_gateway.subnet)."):
+                engine.create_network(self.name, driver="bridge", ipam=ipam, labels=self.desired.get("labels") or {}, attachable=True)

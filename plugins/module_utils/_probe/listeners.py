@@ -48,8 +48,13 @@ def collides(wanted: str, listening: str) -> bool:
 
 def unit_of(cgroups: str) -> str:
     """The systemd service in /proc/PID/cgroup, of either cgroup version; an empty string when in none."""
-    services = re.findall(r"/([^/\n]+\.service)(?=[/\n]|$)", cgroups)
-    return services[-1] if services else ""
+    for line in cgroups.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if controllers in ("", "name=systemd"):
+            services = re.findall(r"([^/]+\.service)(?=/|$)", path)
+            if services:
+                return services[-1]
+    return ""
 
 
 def read(host: Host, ports: list[dict]) -> list[dict]:
