@@ -273,7 +273,16 @@ def test_newest_start_wins_and_the_token_stays(sandbox) -> None:
 def test_stop_ends_it_and_is_content_when_nothing_runs(sandbox) -> None:
     sandbox("nemoclaw-start", detached=True)
     pid_of_new_agent(sandbox)
-    assert sandbox("nemoclaw-stop && nemoclaw-stop && pgrep -fc 'openclaw gateway ru[n]'; echo $?") == "0\n1"
+    assert sandbox("nemoclaw-stop >/dev/null && nemoclaw-stop && pgrep -fc 'openclaw gateway ru[n]'; echo $?") == "0\n1"
+
+
+def test_stop_also_ends_a_start_that_still_waits(sandbox) -> None:
+    sandbox("touch /sandbox/deaf; nemoclaw-start", detached=True)
+    old = pid_of_new_agent(sandbox)
+    sandbox("nemoclaw-start", detached=True)
+    assert sandbox(f'for i in $(seq 50); do [ "$(cat /tmp/nemoclaw-agent.pid)" = {old} ] || break; sleep 0.1; done; cat /tmp/nemoclaw-agent.pid') != old
+    sandbox(f"rm /sandbox/deaf; (sleep 1; kill -KILL {old}) & nemoclaw-stop 10")
+    assert sandbox("sleep 1; pgrep -fc 'openclaw gateway ru[n]|nemoclaw-star[t]'") == "0"
 
 
 def test_stop_kills_an_agent_that_does_not_listen(sandbox) -> None:
@@ -285,7 +294,7 @@ def test_stop_kills_an_agent_that_does_not_listen(sandbox) -> None:
 
 def test_stale_pid_harms_nobody(sandbox) -> None:
     sandbox("exec sleep 4242", detached=True)
-    assert sandbox("nemoclaw-stop; pgrep -f 'sleep 424[2]' > /tmp/nemoclaw-agent.pid; nemoclaw-stop; pgrep -fc 'sleep 424[2]'") == "1"
+    assert sandbox("nemoclaw-stop >/dev/null; pgrep -f 'sleep 424[2]' > /tmp/nemoclaw-agent.pid; nemoclaw-stop; pgrep -fc 'sleep 424[2]'") == "1"
 
 
 def test_every_command_sees_the_agents_environment(sandbox) -> None:
