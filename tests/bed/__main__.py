@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 
 from . import images
+from .demo import demo
 from .hosts import Bed, beds, drop_images
-from .paths import SSH_KEY
+from .paths import CACHE, SSH_KEY
 from .shell import CommandFailed
 
 
@@ -18,6 +20,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bed", description="Hosts for tests: containers with systemd, sshd and an own Docker engine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("images", help="build every image and the model server into the cache").set_defaults(run=build)
+    whole = commands.add_parser("demo", help="images, three hosts, onboarding, and once more; further arguments go to ansible-playbook")
+    whole.add_argument("arguments", nargs=argparse.REMAINDER)
+    whole.set_defaults(run=lambda options: demo(options.arguments))
+    commands.add_parser("clean", help="remove every bed and the whole cache").set_defaults(run=clean)
     up = commands.add_parser("up", help="have N hosts running and ready")
     up.add_argument("--hosts", type=int, default=3, metavar="N", help="how many hosts, h1 to hN (default 3)")
     up.add_argument("--bare", action="store_true", help="load no sandbox images into the hosts")
@@ -34,8 +40,7 @@ def main() -> int:
         command.set_defaults(run=function)
     options = parser.parse_args()
     try:
-        options.run(options)
-        return 0
+        return options.run(options) or 0
     except CommandFailed as error:
         print(f"tests.bed: {error}", file=sys.stderr)
         return 1
@@ -52,6 +57,13 @@ def report(text: str) -> None:
 
 def build(options) -> None:
     images.ensure_all(report)
+
+
+def clean(options) -> None:
+    for name in beds():
+        Bed(name).down()
+    drop_images()
+    shutil.rmtree(CACHE)
 
 
 def start(options) -> None:

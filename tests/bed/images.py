@@ -23,12 +23,18 @@ OPENCLAW_VERSION = "2026.9.6"
 
 SANDBOX_PACKAGES = ("bash", "iproute2", "nftables", "curl", "ca-certificates", "procps", "python3")
 SANDBOX_CONFIG = ("WORKDIR /sandbox", "USER sandbox", 'CMD ["/bin/bash"]')
-HOST_PACKAGES = tuple(
-    "systemd systemd-sysv dbus dbus-user-session libpam-systemd openssh-server python3 python3-yaml python3-cryptography python3-docker python3-requests"
-    " docker.io iptables nftables iproute2 curl sudo procps ca-certificates kmod less libz3-4".split()
-)
+HOST_PACKAGES = """
+    systemd systemd-sysv dbus dbus-user-session libpam-systemd openssh-server python3 python3-yaml python3-cryptography python3-docker python3-requests
+    docker.io iptables nftables iproute2 curl sudo procps ca-certificates kmod less libz3-4
+""".split()
 APT_OPTIONS = ('APT::Install-Recommends "false"', 'Acquire::Languages "none"', 'Acquire::http::Pipeline-Depth "0"', 'Acquire::Retries "3"')
 DPKG_OPTIONS = ("path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/doc/*", "force-unsafe-io")
+
+
+def machine_digest() -> str:
+    """Digest of what host images take from this machine: certificate authorities and pip configuration."""
+    files = [*sorted(Path("/usr/local/share/ca-certificates").rglob("*.crt")), Path("/etc/pip.conf")]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files if file.exists())).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,9 @@ class Recipe:
 
 
 HOSTS = {
-    suite: Recipe(f"nemoclaw-bed/host-{suite}", suite, HOST_PACKAGES + extra, hooks=("host.sh", "bed-ready"))
+    suite: Recipe(
+        f"nemoclaw-bed/host-{suite}", suite, (*HOST_PACKAGES, *extra), hooks=("host.sh", "bed-ready"), environment={"MACHINE": machine_digest()}
+    )
     for suite, extra in {"bookworm": (), "trixie": ("docker-cli",)}.items()
 }
 SANDBOX = Recipe("nemoclaw-bed/sandbox", "bookworm", SANDBOX_PACKAGES, hooks=("sandbox.sh",), config=SANDBOX_CONFIG, aliases=("nf/sandbox:1",))

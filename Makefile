@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Every target first brings the machine into the state it needs (tests/bed/bootstrap.sh), then does its work; `make help` lists them.
+
+RUN := tests/bed/bootstrap.sh
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap demo demo-down test unit lint sanity replay integration molecule e2e bench docs clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "  ARGS=...          further arguments of pytest (test, unit, lint …) or of ansible-playbook (demo)"
+	@echo "  OPENSHELL_BIN_DIR directory of the real openshell, openshell-gateway and openshell-sandbox. Without it those on PATH are taken,"
+	@echo "                    then those in NEMOCLAW_CACHE/openshell/0.0.106, then the emulator (tests/emulator)."
+	@echo "  NEMOCLAW_CACHE    downloads, images, virtual environments (default ~/.cache/nemoclaw-fleet)"
+
+bootstrap: ## install what is missing, start the Docker engine if none answers
+	@$(RUN)
+
+demo: ## a fleet of three hosts, onboarded, then again to show that nothing changes
+	@$(RUN) python -m tests.bed demo $(ARGS)
+
+demo-down: ## take the demo fleet down; nothing of it is left on this machine but the cache
+	@$(RUN) python -m tests.bed down --name demo
+
+test: ## everything that can be tested on this machine
+	@$(RUN) pytest $(ARGS)
+
+unit: ## unit tests alone (seconds)
+	@$(RUN) pytest tests/unit $(ARGS)
+
+lint: ## the checkers, but for ansible-test
+	@$(RUN) pytest tests/checks/test_lint.py $(ARGS)
+
+sanity: ## ansible-test sanity with every ansible-core that this machine's Pythons can run
+	@$(RUN) pytest tests/checks/test_sanity.py $(ARGS)
+
+replay: ## the recorded answers of the real OpenShell against the emulator
+	@$(RUN) pytest tests/checks/test_replay.py $(ARGS)
+
+integration: ## the playbooks on a fleet of test hosts
+	@$(RUN) pytest tests/integration $(ARGS)
+
+molecule: ## roles alone
+	@$(RUN) pytest tests/checks/test_molecule.py $(ARGS)
+
+e2e: ## the playbooks on a fleet with the real OpenShell; fails where it is not
+	@$(RUN) pytest tests/integration -m real --require-real $(ARGS)
+
+bench: ## time and module executions of a first and a second onboarding
+	@$(RUN) pytest tests/bench $(ARGS)
+
+docs: ## lint the plugin documentation and build the reference into docs/_build
+	@mkdir -p docs/_build
+	@$(RUN) antsibull-docs collection --use-current --dest-dir docs/_build nemoclaw.fleet
+
+clean: ## take every test bed down and remove the cache
+	@$(RUN) python -m tests.bed clean

@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running playbooks and reading what they did."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from .hosts import Bed
+from .paths import CHECKOUT, SSH_KEY
+
+CALLBACKS = Path(__file__).resolve().parent / "callbacks"
+SSH_ARGUMENTS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveInterval=5"
+
+
+@dataclass(frozen=True)
+class Play:
+    """What one run of ansible-playbook did."""
+
+    rc: int
+    output: str  # stdout and stderr as they came
+    seconds: float
+    recap: dict[str, dict[str, int]]  # host -> ok, changed, unreachable, failed, skipped, rescued, ignored
+    results: list[dict]  # outcome, host, task, action, result; in order
+    executions: dict[str, list[str]]  # host -> modules run there, in order
+
+    @property
+    def changed(self) -> int:
+        return sum(host["changed"] for host in self.recap.values())
+
+    def of_host(self, host: str, action: str = "") -> list[dict]:
+        """Results of a host, of one action (``nemoclaw.fleet.verify``) if given."""
+        return [entry["result"] for entry in self.results if entry["host"] == host and action in ("", entry["action"])]
+
+
+def play(playbook, inventory, *arguments, limit="", variables=None, check=False, diff=False, environment=None, show=False, timeout=1800) -> Play:
+    """Run ansible-playbook; never raises for a failed run. ``playbook`` is a path or a name in playbooks/; ``show`` passes the output on as it comes."""
+    path = Path(playbook) if Path(playbook).exists() else CHECKOUT / "playbooks" / playbook
+    argv = ["ansible-playbook", "-i", str(inventory), str(path), *arguments]
+    argv += ["--limit", limit] if limit else []
+    argv += ["--extra-vars", json.dumps(variables)] if variables else []
+    argv += ["--check"] * check + ["--diff"] * diff
+    with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as record:
+        enabled = ",".join(["record", *filter(None, [os.environ.get("ANSIBLE_CALLBACKS_ENABLED", "nemoclaw.fleet.summary")])])
+        env = {**os.environ, "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": enabled, "PLAY_RECORD": record.name}
+        env |= {"ANSIBLE_FORCE_COLOR": "1"} if show and sys.stdout.isatty() else {"ANSIBLE_NOCOLOR": "1"}
+        began, lines = time.monotonic(), []
+        process = subprocess.Popen(
+            argv, cwd=CHECKOUT, env=env | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        with process:
+            for line in process.stdout:
+                lines.append(line)
+                if show:
+                    print(line, end="", flush=True)
+                if time.monotonic() - began > timeout:
+                    process.kill()
+        entries = [json.loads(line) for line in record]
+    output = "".join(lines)
+    executions: dict[str, list[str]] = {}
+    for entry in entries:
+        if "executed" in entry:
+            executions.setdefault(entry["host"], []).append(entry["executed"])
+    results = [entry for entry in entries if "outcome" in entry]
+    return Play(process.returncode, output, time.monotonic() - began, parse_recap(output), results, executions)
+
+
+def parse_recap(output: str) -> dict[str, dict[str, int]]:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    _head, _recap, recap = plain.rpartition("PLAY RECAP")
+    lines = re.findall(r"^(\S+)\s+: (ok=.*)$", recap, re.MULTILINE)
+    return {host: {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in lines}
+
+
+def inventory(bed: Bed, variables: dict) -> dict:
+    """An inventory of a bed's hosts, to be written as JSON; ``variables`` are those of all hosts."""
+    connection = {
+        "ansible_user": "ops",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_private_key_file": str(SSH_KEY),
+        "ansible_ssh_common_args": SSH_ARGUMENTS,
+    }
+    return {"all": {"hosts": {host.name: {"ansible_host": host.address} for host in bed.hosts}, "vars": connection | variables}}
+
+
+def module_counts(run: Play) -> dict[str, Counter]:
+    """How often each module ran on each host."""
+    return {host: Counter(names) for host, names in run.executions.items()}
