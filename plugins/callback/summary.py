@@ -23,7 +23,7 @@ requirements:
 PREFIX = "nemoclaw.fleet."
 # run on the controller alone
 CONTROLLER_ONLY = {"nemoclaw.fleet.plan", "ansible.builtin.include_role", "ansible.builtin.include_tasks", "ansible.builtin.fail", "ansible.builtin.assert", "ansible.builtin.debug",
-                   "ansible.builtin.set_fact", "ansible.builtin.meta", "include_role", "include_tasks"}  # fmt: skip
+                   "ansible.builtin.set_fact", "ansible.builtin.validate_argument_spec", "ansible.builtin.meta", "include_role", "include_tasks"}  # fmt: skip
 
 
 class Host:
