@@ -7,7 +7,7 @@ RUN := tests/bed/bootstrap.sh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap demo demo-down test unit lint sanity replay integration molecule e2e bench docs clean
+.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e bench docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ demo: ## a fleet of three hosts, onboarded, then again to show that nothing chan
 
 demo-down: ## take the demo fleet down; nothing of it is left on this machine but the cache
 	@$(RUN) python -m tests.bed down --name demo
+
+bed-images: ## build the test images, and have the sandbox images in this machine's engine
+	@$(RUN) python -m tests.bed images --load
 
 test: ## everything that can be tested on this machine
 	@$(RUN) pytest $(ARGS)

@@ -19,7 +19,9 @@ from .shell import CommandFailed
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bed", description="Hosts for tests: containers with systemd, sshd and an own Docker engine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("images", help="build every image and the model server into the cache").set_defaults(run=build)
+    build_images = commands.add_parser("images", help="build every image and the model server into the cache")
+    build_images.add_argument("--load", action="store_true", help="also have the sandbox images in this machine's engine, under all their names")
+    build_images.set_defaults(run=build)
     whole = commands.add_parser("demo", help="images, three hosts, onboarding, and once more; further arguments go to ansible-playbook")
     whole.add_argument("arguments", nargs=argparse.REMAINDER)
     whole.set_defaults(run=lambda options: demo(options.arguments))
@@ -57,6 +59,8 @@ def report(text: str) -> None:
 
 def build(options) -> None:
     images.ensure_all(report)
+    for recipe in images.SANDBOX_IMAGES if options.load else ():
+        images.load(recipe)
 
 
 def clean(options) -> None:

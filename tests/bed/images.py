@@ -133,6 +133,14 @@ def ensure_archive(recipe: Recipe) -> Path:
     return recipe.archive
 
 
+def load(recipe: Recipe) -> None:
+    """Have the image and its further names in this machine's engine; a name that is in use there stays as it is."""
+    ensure(recipe)
+    for alias in recipe.aliases:
+        if run("docker", "image", "inspect", alias, check=False).returncode != 0:
+            docker("tag", recipe.tag, alias)
+
+
 def build(recipe: Recipe) -> None:
     tree = recipe.archive.with_suffix(".tree.tar")
     try:
