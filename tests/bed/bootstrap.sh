@@ -116,7 +116,7 @@ fi
 export OPENSHELL_BIN_DIR
 export PATH=$venv/bin:$PATH:/usr/sbin:/sbin
 export ANSIBLE_COLLECTIONS_PATH=$collections ANSIBLE_CONFIG=$checkout/ansible.cfg
-export PYTHONPATH=$checkout PYTHONPYCACHEPREFIX=$NEMOCLAW_CACHE/pycache
+export PYTHONPATH=$checkout:$collections PYTHONPYCACHEPREFIX=$NEMOCLAW_CACHE/pycache
 cd "$checkout"
 [ $# -gt 0 ] || { say "ready: $0 COMMAND... runs a command with the tools of $venv"; exit 0; }
 exec "$@"

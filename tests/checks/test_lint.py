@@ -23,7 +23,7 @@ def shell_scripts() -> list[str]:
     [
         ("ruff", "check"),
         ("yamllint", "--strict", "."),
-        ("shellcheck", *shell_scripts()),
+        ("shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *shell_scripts()),
         ("antsibull-changelog", "lint"),
         ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=self", "."),
         ("ansible-lint", "--offline", "--strict"),
