@@ -41,11 +41,22 @@ class Stalled(EngineError):
 
 
 @functools.lru_cache(maxsize=None)
-def connect(timeout: float = 60) -> docker.APIClient:
-    """A client of the engine at DOCKER_HOST, else of the local socket. C(timeout): seconds without a byte from the engine.
+def connect() -> docker.APIClient:
+    """A client of the engine at DOCKER_HOST, else of the local socket. Raises EngineUnavailable."""
+    return _client(60)
 
-    Raises EngineUnavailable.
+
+def watched(timeout: float) -> docker.APIClient:
+    """A client that gives up when the engine says nothing for so many seconds, also in the middle of a pull, a load or a build.
+
+    The SDK waits for ever there: it asks for no timeout.
     """
+    engine = _client(timeout)
+    engine._set_request_timeout = lambda arguments: {**arguments, "timeout": timeout}
+    return engine
+
+
+def _client(timeout: float) -> docker.APIClient:
     if docker is None:
         raise EngineUnavailable("Python's docker module is missing on this host.", "Run 'apt-get install python3-docker python3-requests'.")
     try:

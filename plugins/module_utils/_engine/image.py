@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import tarfile
@@ -21,6 +20,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client impo
     connect,
     docker,
     translated,
+    watched,
 )
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
@@ -141,10 +141,9 @@ class Image(Resource):
     def _load(self) -> None:
         path = self.desired["archive"]
         archived(path, self.name)  # its own errors are clearer than the engine's
-        engine = connect(self.stall_timeout)
-        opener = gzip.open if path.endswith((".gz", ".tgz")) else open
+        engine = watched(self.stall_timeout)
         failure = f"The archive {path} cannot be loaded"
-        with translated(failure), opener(path, "rb") as stream:
+        with translated(failure), open(path, "rb") as stream:  # the engine unpacks compressed ones itself
             said = "".join(event.get("stream", "") for event in _events(engine.load_image(stream), failure))
             loaded = [line.split(": ", 1)[1] for line in said.splitlines() if line.startswith("Loaded image")]
             if self.name not in loaded:
@@ -168,7 +167,7 @@ class Image(Resource):
         log: list[str] = []
         failure = f"The image {self.name} could not be built"
         with translated(failure):
-            events = connect(self.stall_timeout).build(
+            events = watched(self.stall_timeout).build(
                 fileobj=build_context.tar(self.context), custom_context=True, dockerfile=self.dockerfile, tag=self.name, rm=True, forcerm=True, decode=True,
                 buildargs={**proxies, **self.build_args}, labels=self.labels, network_mode=self.desired.get("network"),
             )  # fmt: skip
@@ -197,7 +196,7 @@ def pull(reference: str, stall_timeout: float) -> None:
     moved = time.monotonic()
     seen: dict[str, tuple] = {}
     with translated(failure, remedy):
-        for event in _events(connect(stall_timeout).pull(repository, tag=tag or "latest", stream=True, decode=True), failure, remedy):
+        for event in _events(watched(stall_timeout).pull(repository, tag=tag or "latest", stream=True, decode=True), failure, remedy):
             where = (event.get("status", ""), (event.get("progressDetail") or {}).get("current"))
             if not where[0].startswith(WAITING) and seen.get(event.get("id", "")) != where:
                 seen[event.get("id", "")] = where
