@@ -1,0 +1,250 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The workload's way out: an HTTP proxy that asks the policy about every connection and every request it can read."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import tempfile
+import threading
+
+from . import credentials, http1, inference, network, policy
+
+TLS_HANDSHAKE = 0x16
+
+
+class Denied(Exception):
+    """(status, phrase, data) of the answer."""
+
+
+def denial(error, detail):
+    return Denied(403, "Forbidden", {"error": error, "detail": detail})
+
+
+class Proxy:
+    """`rules()` → effective policy, `routes()` → inference routes, `certificate(host)` → PEM (chain and key), `log(text)`."""
+
+    def __init__(self, rules, routes, secrets, certificate, log):
+        self.rules, self.routes, self.secrets, self.certificate, self.log = rules, routes, secrets, certificate, log
+        self.contexts = {}
+
+    def serve_forever(self):
+        listener = socket.create_server((network.PROXY_ADDRESS, network.PROXY_PORT), backlog=128)
+        while True:
+            client, peer = listener.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.serve, args=(client, peer[1]), daemon=True).start()
+
+    def serve(self, client, port):
+        try:
+            with client, client.makefile("rb") as file:
+                while head := http1.read_head(file):
+                    if len(head.first) < 3:
+                        client.sendall(http1.answer(400, "Bad Request", {"error": "bad_request"}))
+                        return
+                    method, target = head.first[0], head.first[1]
+                    try:
+                        if method == "CONNECT":
+                            self.tunnel(client, file, target, port)
+                            return
+                        if not self.forward(client, file, head, port):
+                            return
+                    except Denied as denied:
+                        client.sendall(http1.answer(*denied.args))
+                        return
+        except (OSError, ValueError, ssl.SSLError):
+            return
+
+    # -- the policy ---------------------------------------------------------------------------------------------------------------
+
+    def admitted(self, what, host, port, client_port, shown):
+        """Endpoints that admit host:port for the program behind `client_port`, and the addresses to connect to."""
+        pid, programs = network.programs_of(client_port)
+        actor = f"{programs[0] if programs else '-'}({pid or 0})"
+        endpoints = policy.endpoints_for(self.rules(), host, port, programs)
+        if not endpoints:
+            verb = f"HTTP:{what}" if what != "CONNECT" else "NET:OPEN"
+            where = f"{what} http://{host}:{port}{shown}" if what != "CONNECT" else f"{host}:{port}"
+            self.log(f"{verb} [MED] DENIED {actor} -> {where} [policy:- engine:opa] "
+                     f"[reason:endpoint {host}:{port} is not allowed by any policy]")
+            raise denial("policy_denied", f"{what} {host}:{port}{shown} not permitted by policy")
+        try:
+            addresses = sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+        except OSError:
+            raise Denied(502, "Bad Gateway", {"error": "upstream_unreachable", "detail": f"connection to {host}:{port} failed"}) from None
+        problem = policy.address_denied([endpoint for _name, endpoint in endpoints], host, addresses)
+        if problem:
+            raise denial("ssrf_denied", f"{what} {host}:{port} blocked: {problem}")
+        self.log(f"NET:OPEN [INFO] ALLOWED {actor} -> {host}:{port} [policy:{endpoints[0][0]} engine:opa]")
+        return endpoints, addresses, programs
+
+    def connect(self, host, port, addresses):
+        for address in addresses:
+            try:
+                upstream = socket.create_connection((address, port), 30)
+            except OSError:
+                continue
+            upstream.settimeout(None)
+            upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return upstream
+        raise Denied(502, "Bad Gateway", {"error": "upstream_unreachable", "detail": f"connection to {host}:{port} failed"})
+
+    # -- plain HTTP ---------------------------------------------------------------------------------------------------------------
+
+    def forward(self, client, file, head, client_port):
+        """One request in absolute form; True when the connection may carry another."""
+        method, target, version = head.first
+        host, port, path = absolute(target)
+        if host is None:
+            raise Denied(400, "Bad Request", {"error": "bad_request", "detail": "absolute-form request target required"})
+        shown = credentials.redacted(path)
+        plain_path = shown.partition("?")[0]
+        endpoints, addresses, _programs = self.admitted(method, host, port, client_port, plain_path)
+        found = [endpoint for _name, endpoint in endpoints]
+        problem = policy.request_denied(found, method, plain_path)
+        if problem and policy.enforced(found):
+            raise denial("policy_denied", f"{method} {host}:{port}{plain_path} denied by L7 policy: {problem}")
+        head = self.filled(http1.Head([method, path, version], head.without("proxy-connection", "proxy-authorization", "connection")), host, port)
+        head.headers.append(("Connection", "close"))
+        upstream = self.connect(host, port, addresses)
+        with upstream, upstream.makefile("rb") as answers:
+            return exchange(client, file, upstream, answers, head)
+
+    def filled(self, head, host, port):
+        """The request with secrets in its path and headers, where they belong."""
+        try:
+            path = credentials.redacted(head.first[1])
+            fill = lambda text: self.secrets.fill(text, host, port, path.partition("?")[0])
+            return http1.Head([head.first[0], fill(head.first[1]), head.first[2]], [(key, fill(value)) for key, value in head.headers])
+        except credentials.Refused as refused:
+            status, phrase, error, detail = refused.args
+            raise Denied(status, phrase, {"error": error, "detail": detail}) from None
+
+    # -- CONNECT ------------------------------------------------------------------------------------------------------------------
+
+    def tunnel(self, client, file, target, client_port):
+        host, _colon, port = target.rpartition(":")
+        host, port = host.strip("[]").lower(), int(port)
+        if host == inference.HOST:
+            client.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+            with self.tls(client, host) as inner, inner.makefile("rb") as inner_file:
+                inference.serve(inner, inner_file, self.routes, self.log)
+            return
+        endpoints, addresses, programs = self.admitted("CONNECT", host, port, client_port, "")
+        upstream = self.connect(host, port, addresses)
+        with upstream:
+            client.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+            first = client.recv(1, socket.MSG_PEEK)
+            found = [endpoint for _name, endpoint in endpoints]
+            if not first:
+                return
+            if first[0] != TLS_HANDSHAKE:
+                if any(endpoint.get("protocol") for endpoint in found):
+                    self.inspect(client, client.makefile("rb"), upstream, endpoints, host, port, programs)
+                else:
+                    splice(client, upstream)
+                return
+            if all(endpoint.get("tls") == "skip" for endpoint in found):
+                splice(client, upstream)
+                return
+            with self.tls(client, host) as inner, ssl.create_default_context().wrap_socket(upstream, server_hostname=host) as outer:
+                self.inspect(inner, inner.makefile("rb"), outer, endpoints, host, port, programs)
+
+    def inspect(self, client, file, upstream, endpoints, host, port, programs):
+        """Requests of a connection whose plain text the proxy sees, one after the other to the same upstream."""
+        found = [endpoint for _name, endpoint in endpoints]
+        answers = upstream.makefile("rb")
+        while head := http1.read_head(file):
+            method, path = head.first[0], credentials.redacted(head.first[1]).partition("?")[0]
+            problem = policy.request_denied(found, method, path)
+            if problem and policy.enforced(found):
+                client.sendall(http1.answer(403, "Forbidden", explained(endpoints[0][0], method, path, problem, host, port, programs)))
+                return
+            try:
+                head = self.filled(head, host, port)
+            except Denied as denied:
+                client.sendall(http1.answer(*denied.args))
+                return
+            if not exchange(client, file, upstream, answers, head):
+                return
+
+    def tls(self, client, host):
+        """The client's side of an intercepted connection, with a certificate for `host` by the CA the workload trusts."""
+        if host not in self.contexts:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            with tempfile.NamedTemporaryFile("w", dir="/run", suffix=".pem") as file:
+                os.chmod(file.name, 0o600)
+                file.write(self.certificate(host))
+                file.flush()
+                context.load_cert_chain(file.name)
+            context.set_alpn_protocols(["http/1.1"])
+            self.contexts[host] = context
+        return self.contexts[host].wrap_socket(client, server_side=True)
+
+    def forget_certificates(self):
+        self.contexts.clear()
+
+
+def absolute(target):
+    """(host, port, path) of an absolute-form target; (None, …) when it is not one."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or scheme.lower() != "http":
+        return None, None, None
+    authority, slash, path = rest.partition("/")
+    host, colon, port = authority.rpartition(":")
+    if not colon or not port.isdigit():
+        host, port = authority, "80"
+    return host.strip("[]").lower(), int(port), "/" + path if slash else "/"
+
+
+def explained(rule, method, path, reason, host, port, programs):
+    """The body of a denied request inside a tunnel."""
+    lacking = {"type": "rest_allow", "layer": "l7", "method": method, "path": path, "host": host, "port": port}
+    common = {"layer": "l7", "protocol": "rest", "method": method, "path": path, "host": host, "port": port}
+    binary = {"binary": programs[0]} if programs else {}
+    return {"error": "policy_denied", "policy": rule, "rule": f"{method} {path}", "detail": reason, **common, **binary,
+            "rule_missing": {**lacking, **binary}, "next_steps": []}
+
+
+def exchange(client, file, upstream, answers, head):
+    """Passes one request up and its answer down; True when both sides go on."""
+    expects = (head.get("expect") or "").lower() == "100-continue"
+    upstream.sendall(head.bytes())
+    if expects:
+        client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    for piece in http1.body(head, file):
+        upstream.sendall(piece)
+    while True:
+        answer = http1.read_head(answers)
+        if answer is None:
+            client.sendall(http1.answer(502, "Bad Gateway", {"error": "upstream_unreachable", "detail": "the upstream closed the connection"}))
+            return False
+        if answer.first[1] == "100" and expects:
+            continue
+        break
+    client.sendall(answer.bytes())
+    if answer.first[1] == "101":
+        splice(client, upstream, file, answers)
+        return False
+    for piece in http1.body(answer, answers, head.first[0]):
+        client.sendall(piece)
+    delimited = answer.get("content-length") is not None or "chunked" in (answer.get("transfer-encoding") or "").lower() or answer.first[1] in ("204", "304")
+    return head.keep_alive and answer.keep_alive and (delimited or head.first[0] == "HEAD")
+
+
+def splice(one, other, *buffered):
+    """Copies bytes both ways until one side ends."""
+    for file, target in zip(buffered, (other, one)):
+        pending = getattr(file, "peek", lambda *_: b"")()
+        if pending:
+            target.sendall(file.read1(len(pending)))
+    while True:
+        waiting = [sock for sock in (one, other) if getattr(sock, "pending", int)()] or select.select([one, other], [], [])[0]
+        for sock in waiting:
+            data = sock.recv(1 << 15)
+            if not data:
+                return
+            (other if sock is one else one).sendall(data)
