@@ -17,8 +17,8 @@ _FRAME = re.compile(r"^\s*(?:Error:\s+)?(?:[×│]|├─▶|╰─▶)?\s?")
 _KINDS: tuple[tuple[str, str], ...] = (
     ("no_gateway", r"No active gateway|No gateway configured"),
     ("unknown_gateway", r"Unknown gateway|No gateway metadata found"),
-    ("unreachable", r"tcp connect error|failed to connect to gateway|Connection refused|transport error|client error \(Connect\)"),
     ("certificates", r"failed to read TLS|mTLS certificates for gateway .* were not found|invalid peer certificate|certificate"),
+    ("unreachable", r"tcp connect error|failed to connect to gateway|Connection refused|transport error|client error \(Connect\)"),
     ("already_exists", r"already exists"),
     ("not_found", r"Some requested entity was not found|not found in workspace|not found"),
     ("invalid", r"Client specified an invalid argument|failed to parse|exceeds maximum length|must contain only"),
