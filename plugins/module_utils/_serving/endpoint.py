@@ -24,6 +24,7 @@ APIS = {"completions": "chat/completions", "responses": "responses", "messages":
 PROMPT = "Reply with exactly: OK"
 MAX_TOKENS = 256  # room for a model that thinks first
 MAX_BYTES = 1 << 20
+BLOCK = 128  # bytes; small, because a slow answer is looked at only between two blocks
 CONNECT_TIMEOUT = 10  # seconds
 NO_SUCH_MODEL = "nemoclaw-no-such-model"
 WRONG_MODEL = re.compile(
@@ -152,7 +153,7 @@ def _speaks_plain_http(url: str) -> bool:
 def _read(response: requests.Response, deadline: float, url: str, timeout: float) -> bytes:
     """The body, bounded in size and time: what drips or never ends is not an answer."""
     body = b""
-    for block in response.iter_content(1 << 14):
+    for block in response.iter_content(BLOCK):
         body += block
         if len(body) > MAX_BYTES:
             raise Failure("not_an_api", f"{url} answers with more than {MAX_BYTES} bytes", response.status_code)
