@@ -33,9 +33,12 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        _spec, args = self.validate_argument_spec({"plan": {"type": "dict", "required": True}, "names": {"type": "list", "elements": "str"}})
+        _spec, args = self.validate_argument_spec(
+            {"plan": {"type": "dict", "required": True}, "names": {"type": "list", "elements": "str"}, "settle": {"type": "float", "default": 0}}
+        )
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "An agent is not asked in check mode."}
+        time.sleep(args["settle"])
         plan = args["plan"]
         chosen = [s for s in plan["sandboxes"] if s["state"] == "present" and (args["names"] is None or s["name"] in args["names"])]
         found = {sandbox["name"]: self._ask(plan, sandbox, task_vars) for sandbox in chosen}

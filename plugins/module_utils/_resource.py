@@ -8,6 +8,7 @@ Private to the collection. A resource is read-only until C(apply); the C(drift) 
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 
@@ -75,9 +76,14 @@ class Resource:
 
 
 def ansible_diff(changes: list[Change]) -> dict[str, str]:
-    """The C(diff) return value of a module: one line a changed field, before and after."""
+    """The C(diff) return value of a module: what each changed field was and will be, texts of several lines as they are."""
+
+    def shown(value: t.Any) -> str:
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        several = text.rstrip("\n").splitlines()
+        return several[0] if len(several) == 1 else "".join(f"\n  {line}" for line in several)
 
     def lines(side: str) -> str:
-        return "".join(f"{c.resource} {c.field}: {getattr(c, side)}\n" for c in changes if getattr(c, side) not in (None, "", [], {}))
+        return "".join(f"{c.resource} {c.field}: {shown(getattr(c, side))}\n" for c in changes if getattr(c, side) not in (None, "", [], {}))
 
     return {"before": lines("before"), "after": lines("after")}

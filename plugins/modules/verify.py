@@ -29,6 +29,10 @@ options:
     description: Sandboxes to ask. All of the plan when it is not given.
     type: list
     elements: str
+  settle:
+    description: Seconds to wait first, for a changed route or key to reach running sandboxes.
+    type: float
+    default: 0
 """
 
 EXAMPLES = r"""

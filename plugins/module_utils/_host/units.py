@@ -82,7 +82,7 @@ class Unit(Resource):
             return [self.change("state", "present", "absent")] if state else []
         wanted = {"content": self.desired["content"], "enabled": True, "active": True}
         changes = self.compare(state, wanted)
-        if self.digest and state.get("active") and state.get("digest") != self.digest:
+        if not changes and self.digest and state["digest"] != self.digest:
             changes.append(self.change("running configuration", state.get("digest"), self.digest))
         return changes
 

@@ -45,6 +45,11 @@ def digests(client: OpenShell, sandbox: str, paths: list[str]) -> dict[str, dict
     return {path: {"sha256": value, "mode": mode.get(path, "")} for value, _sep, path in (line.partition("  ") for line in sums.splitlines())}
 
 
+def content(client: OpenShell, sandbox: str, path: str) -> str:
+    """The text of a file in the sandbox; empty when it cannot be read."""
+    return run(client, sandbox, ["cat", "--", path]).stdout
+
+
 def write(client: OpenShell, sandbox: str, path: str, content: str, mode: str, validate: list[str] | None = None, env: dict[str, str] | None = None) -> None:
     """Put a file into the sandbox. C(validate) is a command that must accept it first; C({path}) in it and in C(env) stands for the new file."""
     new = f"{path}.new"

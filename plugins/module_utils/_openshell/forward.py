@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import time
 import typing as t
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import Unit
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import DIGEST, Unit
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 # StartLimitIntervalSec=0: a stopped sandbox makes the forward end every two seconds, at the edge of the default limit, after which systemd would give up.
@@ -22,6 +23,7 @@ StartLimitIntervalSec=0
 
 [Service]
 User={owner}
+Environment={digest_variable}={digest}
 Environment=NO_COLOR=1 OPENSHELL_TELEMETRY_ENABLED=false
 StandardInput=null
 ExecStart={bin_dir}/openshell -g {gateway} forward service {sandbox} --target-port {target_port} --local {bind}:{port}
@@ -34,6 +36,12 @@ WantedBy=multi-user.target
 """
 
 
+def unit_file(values: dict[str, t.Any]) -> str:
+    """The unit, with the digest of itself, so that a change is seen in the running process too."""
+    text = _UNIT.format(**values, digest_variable=DIGEST, digest="{digest}")
+    return text.replace("{digest}", hashlib.sha256(text.encode()).hexdigest())
+
+
 class Forward(Resource):
     """C({sandbox, port, target_port, bind, owner, gateway, bin_dir, ready, timeout}): C(ready) is a path that must answer 200 through the port."""
 
@@ -41,7 +49,7 @@ class Forward(Resource):
 
     def __init__(self, desired: dict[str, t.Any]) -> None:
         super().__init__(desired)
-        content = "" if self.absent else _UNIT.format(**{**desired, "target_port": desired.get("target_port") or desired["port"]})
+        content = "" if self.absent else unit_file({**desired, "target_port": desired.get("target_port") or desired["port"]})
         self.unit = Unit({"name": f"nemoclaw-forward-{self.name}.service", "content": content, "state": desired.get("state", "present")})
 
     @property

@@ -65,8 +65,18 @@ class Sandbox(Resource):
             return {}
         state = {"phase": found["phase"], "spec": found.get("labels", {}).get(SPEC_LABEL, "")}
         if state["phase"] == "Ready":
-            state["files"] = inside.digests(self.client, self.name, [entry["path"] for entry in self._files])
+            state["files"] = self._read_files()
         return state
+
+    def _read_files(self) -> dict[str, dict[str, str]]:
+        """C({path, {content, mode}}) of the managed files that are there; contents are fetched only where they differ from the desired ones."""
+        live = inside.digests(self.client, self.name, [entry["path"] for entry in self._files])
+        wanted = {entry["path"]: entry["content"] for entry in self._files}
+        same = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in wanted.items()}
+        return {
+            path: {"mode": found["mode"], "content": wanted[path] if found["sha256"] == same[path] else inside.content(self.client, self.name, path)}
+            for path, found in live.items()
+        }
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
@@ -94,9 +104,10 @@ class Sandbox(Resource):
             return []
         changes = []
         for entry in self._files:
-            wanted = {"sha256": hashlib.sha256(entry["content"].encode()).hexdigest(), "mode": entry.get("mode", "0600")}
-            if live.get(entry["path"]) != wanted:
-                changes.append(self.change(entry["path"], live.get(entry["path"]), wanted))
+            found = live.get(entry["path"], {})
+            for key, value in (("content", entry["content"]), ("mode", entry.get("mode", "0600"))):
+                if found.get(key) != value:
+                    changes.append(Change(f"{self.kind}/{self.name}:{entry['path']}", key, found.get(key), value))
         return changes
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
@@ -113,11 +124,12 @@ class Sandbox(Resource):
             self._create()
         elif state["phase"] != "Ready":
             self._revive(state["phase"])
-        for change in self._file_changes(self.read()):
-            entry = next(entry for entry in self._files if entry["path"] == change.field)
-            inside.write(
-                self.client, self.name, entry["path"], entry["content"], entry.get("mode", "0600"), entry.get("validate"), entry.get("validate_env")
-            )
+        differing = {change.resource.partition(":")[2] for change in self._file_changes(self.read())}
+        for entry in self._files:
+            if entry["path"] in differing:
+                inside.write(
+                    self.client, self.name, entry["path"], entry["content"], entry.get("mode", "0600"), entry.get("validate"), entry.get("validate_env")
+                )
 
     def _create(self) -> None:
         labels = {**(self.desired.get("labels") or {}), SPEC_LABEL: spec_digest(self.desired)}

@@ -12,6 +12,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.build_context import build_name
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
@@ -118,9 +119,9 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def sandbox_url(url: str, host_alias: str) -> str:
     """The endpoint as a sandbox reaches it: a loopback address of the host by the host's name inside sandboxes."""
-    parts = urllib.parse.urlsplit(url.rstrip("/"))
+    parts = urllib.parse.urlsplit(url)
     if not is_loopback(parts.hostname or ""):
-        return url.rstrip("/")
+        return url
     port = f":{parts.port}" if parts.port else ""
     return urllib.parse.urlunsplit(parts._replace(netloc=f"{host_alias}{port}"))
 
@@ -128,12 +129,15 @@ def sandbox_url(url: str, host_alias: str) -> str:
 def _inference(inputs: Inputs) -> dict[str, t.Any]:
     data, chosen = inputs.blueprint.data, inputs.variables["nemoclaw_inference"]
     provider = inputs.blueprint.yaml("inference/providers.yaml")[chosen["provider"]]
-    url = chosen.get("endpoint_url") or provider["endpoint_url"]
+    url = normalise(chosen.get("endpoint_url") or provider["endpoint_url"])
+    inside = sandbox_url(url, data["gateway"]["host_alias"])
     return {
         "kind": chosen["provider"],
         "credential": provider["credential"],
         "endpoint": {
             "url": url,
+            "sandbox_url": inside,
+            "host_alias": data["gateway"]["host_alias"],
             "model": chosen["model"],
             "api": (chosen.get("preferred_api") or provider["apis"][0]).partition("-")[2],
             "timeout": data["inference"]["probe_timeout"],
@@ -141,10 +145,11 @@ def _inference(inputs: Inputs) -> dict[str, t.Any]:
         "provider": {
             "name": provider["name"],
             "type": provider["type"],
-            "config": {provider["url"]: sandbox_url(url, data["gateway"]["host_alias"])},
+            "config": {provider["url"]: inside},
             "key": provider["key"],
         },
         "route": {"provider": provider["name"], "model": chosen["model"], "timeout": chosen.get("timeout", data["inference"]["timeout"])},
+        "settle": data["inference"]["settle"],
     }
 
 
