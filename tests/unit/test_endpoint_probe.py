@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import probe, url
 from tests.bed import paths
@@ -210,7 +211,9 @@ def test_json_of_another_shape():
     assert '{"hello": "world"}' in found["detail"]
 
 
-@pytest.mark.parametrize(("status", "kind"), [(500, "server_error"), (503, "server_error"), (429, "rate_limited"), (400, "server_error"), (403, "unauthorized")])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(500, "server_error"), (503, "server_error"), (429, "rate_limited"), (400, "server_error"), (403, "unauthorized")]
+)
 def test_statuses(status, kind):
     with serving_by(lambda *_request: (status, '{"error": {"message": "out of memory"}}')) as server:
         found = ask(server.base)
@@ -464,8 +467,8 @@ def llama(tmp_path_factory):
     with open(tmp_path_factory.mktemp("llama") / "log", "w") as log:
         server = subprocess.Popen(
             [str(loader), "--inhibit-cache", "--library-path", f"{library}:{library}/llama", str(program), "-m", str(KIT / "tiny-agent.gguf"),
-             "--alias", "tiny-agent", "--host", "127.0.0.1", "--port", str(port), "--api-key", KEY, "-c", "4096", "-np", "1", "--temp", "0", "-n", "64", "-t", "1",
-             "--chat-template-file", str(KIT / "last-user.jinja")],
+             "--alias", "tiny-agent", "--host", "127.0.0.1", "--port", str(port), "--api-key", KEY, "-c", "4096", "-np", "1", "--temp", "0",
+             "-n", "64", "-t", "1", "--chat-template-file", str(KIT / "last-user.jinja")],
             env={**os.environ, "GGML_BACKEND_PATH": str(backend)}, stdout=log, stderr=log,
         )  # fmt: skip
         try:

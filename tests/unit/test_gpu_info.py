@@ -10,6 +10,7 @@ import textwrap
 import time
 
 import pytest
+
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import gpus, platform, smi
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host, Outcome
 
@@ -121,7 +122,8 @@ def test_recorded_failures():
 def test_failures(output, status):
     found, detail, remedy = smi.explain(1, output)
     assert found == status
-    assert output.split("\n", maxsplit=1)[0] in detail and remedy
+    assert output.split("\n", maxsplit=1)[0] in detail
+    assert remedy
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,8 @@ def test_hanging(machine):
     found = machine.gpus(timeout=0.5)
     assert time.monotonic() - started < 5
     assert found["status"] == "timeout"
-    assert "0.5 s" in found["detail"] and "dmesg" in found["remedy"]
+    assert "0.5 s" in found["detail"]
+    assert "dmesg" in found["remedy"]
 
 
 def test_driver_not_loaded(machine):
@@ -266,7 +269,8 @@ def test_no_devices(machine):
 
 def test_garbage_is_a_failure_not_a_traceback():
     answer = gpus.judge(Outcome(0, "<html>", ""), Outcome(0, "what?", ""), 5)
-    assert answer["status"] == "failed" and answer["remedy"]
+    assert answer["status"] == "failed"
+    assert answer["remedy"]
 
 
 def test_documented_statuses_are_the_ones_there_are():

@@ -13,6 +13,7 @@ import sys
 import time
 
 import pytest
+
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import checks, engine, facts, listeners
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
@@ -160,7 +161,7 @@ def test_fault(host_facts, path, value, name, severity, detail, remedy):
     [
         (HOLDER, "", "error", "Stop it ('systemctl disable --now nginx.service') or set nemoclaw_gateway.port to a free port."),
         ({**HOLDER, "unit": ""}, "", "error", "Stop it ('kill 812')"),
-        ({**HOLDER, "unit": "", "pid": 0, "process": ""}, "", "error", "ss -ltnp"),
+        ({**HOLDER, "unit": "", "pid": 0, "process": ""}, "", "error", "ss -ltnp sport = :8080"),
         ({**HOLDER, "unit": "docker.service", "process": "docker-proxy"}, "", "error", "docker ps --filter publish=8080"),
         ({**HOLDER, "unit": "nemoclaw-gateway.service"}, "", None, None),
         ({**HOLDER, "unit": "nemoclaw-gateway.service"}, "nemoclaw-gateway.service", None, None),
@@ -186,7 +187,8 @@ def test_every_error_at_once_gravest_first(host_facts):
     assert all(one["ok"] for one in results[3:])
     lines = checks.report(results)
     assert [line.split()[0] for line in lines] == ["ERROR", "WARNING", "INFO"]
-    assert "PID 1 is tini" in lines[0] and "->" in lines[0]
+    assert "PID 1 is tini" in lines[0]
+    assert "->" in lines[0]
 
 
 def test_what_the_caller_repairs_is_a_warning(host_facts):

@@ -16,6 +16,7 @@ import time
 import uuid
 
 import pytest
+
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import build_context, client, image
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 

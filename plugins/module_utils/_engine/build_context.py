@@ -71,10 +71,10 @@ def digest(context: list[Entry], dockerfile: str, build_args: dict[str, str], la
 def build_name(
     name: str,
     files: list[dict[str, t.Any]],
-    build_args: t.Optional[dict[str, str]] = None,
-    labels: t.Optional[dict[str, str]] = None,
+    build_args: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
     dockerfile: str = "Dockerfile",
-    context_dir: t.Optional[str] = None,
+    context_dir: str | None = None,
 ) -> str:
     """C(name:<digest of the inputs>): the reference of the image that these inputs make."""
     return f"{name}:{digest(entries(files, context_dir), dockerfile, build_args or {}, labels or {})[:DIGITS]}"

@@ -40,7 +40,7 @@ class Stalled(EngineError):
     kind = "stalled"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def connect() -> docker.APIClient:
     """A client of the engine at DOCKER_HOST, else of the local socket. Raises EngineUnavailable."""
     return _client(60)

@@ -225,7 +225,7 @@ def archived(path: str, name: str) -> dict[str, t.Any]:
                 raise ResourceError(f"The archive {path} holds several images ({held}), none of them {name}.", "Correct the name or the archive.")
             config = json.load(_member(archive, chosen[0]["Config"]))
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
-        raise ResourceError(f"{path} is not an archive of 'docker save': {error}.", "Make it with 'docker save -o FILE IMAGE' and put it on the host.") from error
+        raise ResourceError(f"{path} is not an archive of 'docker save': {error}.", "Make it with 'docker save -o FILE IMAGE', copy it there.") from error
     return {"tags": chosen[0].get("RepoTags") or [], "layers": config["rootfs"]["diff_ids"]}
 
 

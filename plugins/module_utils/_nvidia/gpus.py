@@ -25,9 +25,7 @@ def read(host: Host, memory_mb: int, timeout: float = 20) -> dict:
     firmware = {name: text for name, text in ((name, host.text(path)) for name, path in FIRMWARE.items()) if text}
     dgx = platform.parse_dgx_release(host.text("/etc/dgx-release"))
     gpus = answer.get("gpus", [])
-    kind, evidence = platform.identify(
-        firmware, dgx, [gpu["name"] for gpu in gpus], any(host.exists(node) for node in TEGRA_NODES), _nvidia_on_pci(host)
-    )
+    kind, evidence = platform.identify(firmware, dgx, [gpu["name"] for gpu in gpus], any(host.exists(node) for node in TEGRA_NODES), _nvidia_on_pci(host))
     if kind == "none" and not program:
         answer = {"status": "none", "detail": "no NVIDIA GPU", "remedy": ""}
     elif kind == "jetson" and not program:
@@ -81,9 +79,7 @@ def judge(xml: Outcome, csv: Outcome, timeout: float) -> dict:
 
 
 def _nvidia_on_pci(host: Host) -> bool:
-    return any(
-        host.text(f"{device}/vendor") == "0x10de" and host.text(f"{device}/class").startswith("0x03") for device in host.glob("/sys/bus/pci/devices/*")
-    )
+    return any(host.text(f"{device}/vendor") == "0x10de" and host.text(f"{device}/class").startswith("0x03") for device in host.glob("/sys/bus/pci/devices/*"))
 
 
 def _jetson_without_smi(firmware: dict[str, str]) -> dict:

@@ -19,8 +19,9 @@ DISTRIBUTIONS = {"debian": "12", "ubuntu": "22.04"}
 SLOW_STORAGE = ("vfs", "devicemapper")
 LOOPBACK = ("localhost", "127.0.0.1")
 
-Facts = t.Dict[str, t.Any]
-Results = t.List[t.Dict[str, t.Any]]
+if t.TYPE_CHECKING:  # Python 3.8 could not evaluate them, and is to be told so by a check
+    Facts = dict[str, t.Any]
+    Results = list[dict[str, t.Any]]
 
 
 def result(name: str, ok: bool, severity: str, detail: str, remedy: str = "") -> Results:
@@ -138,11 +139,16 @@ def _port(port: Facts, own_units: list[str]) -> Results:
         change = f"or set {port['variable']} to a free port" if port["variable"] else "or choose another port"
         if own:
             return result(name, False, "warning", detail, "Another unit of this collection holds it: fine when this run moves that one elsewhere.")
-        if holder["process"] == "docker-proxy":
-            return result(name, False, "error", detail, f"Find the container with 'docker ps --filter publish={port['port']}' and stop it, {change}.")
-        stop = f"'systemctl disable --now {holder['unit']}'" if holder["unit"] else f"'kill {holder['pid']}'" if holder["pid"] else f"see 'ss -ltnp sport = :{port['port']}'"
-        return result(name, False, "error", detail, f"Stop it ({stop}) {change}.")
+        return result(name, False, "error", detail, f"{_stop(holder, port['port'])} {change}.")
     return result(name, True, "error", f"{where} is {'held by its own unit' if port['listeners'] else 'free'}")
+
+
+def _stop(holder: Facts, port: int) -> str:
+    if holder["process"] == "docker-proxy":
+        return f"Find the container with 'docker ps --filter publish={port}' and stop it,"
+    if holder["unit"]:
+        return f"Stop it ('systemctl disable --now {holder['unit']}')"
+    return f"Stop it ('kill {holder['pid']}')" if holder["pid"] else f"Find its program with 'ss -ltnp sport = :{port}' as root and stop it,"
 
 
 def openshell(facts: Facts, limits: Facts) -> Results:
@@ -155,7 +161,7 @@ def openshell(facts: Facts, limits: Facts) -> Results:
         number = version(found["version"])
         ok = bool(number) and (not least or number >= version(least)) and (not below or number < version(below))
         detail = f"{found['path']} is {found['version'] or 'of an unknown version'}"
-        remedy = f"This collection drives OpenShell from {least or 'any'} to below {below or 'any'}: remove it, or install into another directory (nemoclaw_openshell.bin_dir)."
+        remedy = f"OpenShell from {least or 'any'} to below {below or 'any'} is supported: remove it, or install elsewhere (nemoclaw_openshell.bin_dir)."
         results += result(name.replace("-", "_"), ok, "error", detail, remedy)
     return results
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import grp
@@ -119,10 +120,8 @@ def account(name: str) -> dict | None:
     except KeyError:
         return None
     groups = {group.gr_name for group in grp.getgrall() if name in group.gr_mem}
-    try:
+    with contextlib.suppress(KeyError):
         groups.add(grp.getgrgid(entry.pw_gid).gr_name)
-    except KeyError:
-        pass
     return {"uid": entry.pw_uid, "gid": entry.pw_gid, "home": entry.pw_dir, "shell": entry.pw_shell, "groups": sorted(groups)}
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import subprocess
@@ -17,7 +18,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Outcome(t.NamedTuple):
     """How a command ended. C(rc) is None when it did not end in time."""
 
-    rc: t.Optional[int]
+    rc: int | None
     stdout: str
     stderr: str
 
@@ -84,8 +85,6 @@ def _collect(child: subprocess.Popen[str], deadline: float) -> Outcome:
         return Outcome(child.returncode, stdout, stderr)
     except subprocess.TimeoutExpired:
         child.kill()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.communicate(timeout=0.2)
-    except subprocess.TimeoutExpired:
-        pass
     return Outcome(None, "", "")
