@@ -41,11 +41,10 @@ class ActionModule(ActionBase):
             variables[SECRETS] = {**variables.get(SECRETS, {}), **credentials}
         unresolved = {problem.variable for problem in problems}
         problems += [found for found in checking.schema_problems(variables, schema) if found.variable not in unresolved]
-        if problems:
-            return self._refused(problems)
-        variables = checking.completed(variables, blueprint.data)
         agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
-        problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents)
+        wrong = {problem.variable for problem in problems}
+        variables = checking.completed({name: value for name, value in variables.items() if name not in wrong}, blueprint.data)
+        problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents, problems)
         if problems:
             return self._refused(problems)
         result = {

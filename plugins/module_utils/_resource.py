@@ -35,6 +35,10 @@ class Change(t.NamedTuple):
     def as_dict(self) -> dict[str, t.Any]:
         return dict(self._asdict())
 
+    def __str__(self) -> str:
+        before, after = ("…" if isinstance(value, str) and "\n" in value else json.dumps(value, sort_keys=True) for value in (self.before, self.after))
+        return f"{self.resource} {self.field}: {before} -> {after}"
+
 
 class Resource:
     """Base of all resources. C(desired) is the plan's entry; C(desired['state'] == 'absent') wants it gone."""

@@ -55,6 +55,12 @@ refused:
   type: list
   elements: dict
   sample: []
+differences:
+  description: The same for people, a line each; texts of several lines are left out.
+  returned: always
+  type: list
+  elements: str
+  sample: ['route/inference.local model: "small" -> "large"']
 unknown:
   description: Resources that could not be read, because their gateway does not answer.
   returned: always
@@ -87,6 +93,7 @@ def main() -> None:
         changes=[{"component": component, **change.as_dict()} for component, several in found.changes.items() for change in several],
         refused=[change.as_dict() for change in found.refused],
         unknown=found.unknown,
+        differences=[str(change) for change in changes] + [f"{name}: cannot be read while the gateway does not answer" for name in found.unknown],
         diff=ansible_diff(changes),
     )
 

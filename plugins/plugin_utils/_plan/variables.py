@@ -15,6 +15,17 @@ import jsonschema
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 
 SECRETS = "nemoclaw_credentials"
+# JSON schema's types as a YAML author calls them; a bool is an int to Python, so it comes first
+JSON_TYPES = (("boolean", bool), ("object", dict), ("array", list), ("string", str), ("integer", int), ("number", float), ("null", object))
+KINDS = {
+    "boolean": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "null": "empty",
+}
 
 
 class Problem(t.NamedTuple):
@@ -66,8 +77,9 @@ def _explained(error: jsonschema.ValidationError) -> t.Iterator[Problem]:
     elif rule == "enum":
         yield Problem(dotted(path), f"{shown} is not possible.", nearest(value, map(str, error.validator_value)))
     elif rule == "type":
-        wanted = error.validator_value if isinstance(error.validator_value, str) else " or ".join(error.validator_value)
-        yield Problem(dotted(path), f"{shown} is a {_type_name(value)}, not a {wanted}.", remedy)
+        wanted = " or ".join(KINDS[kind] for kind in ([error.validator_value] if isinstance(error.validator_value, str) else error.validator_value))
+        remedy = remedy or f"Write {wanted}; with --extra-vars, as JSON: -e '{{\"{path[0]}\": …}}'."
+        yield Problem(dotted(path), f"{shown} is {KINDS[_json_type(value)]}, not {wanted}.", remedy)
     elif rule == "maxLength":
         yield Problem(dotted(path), f"{shown} has {len(value)} characters, {error.validator_value} are allowed.", remedy)
     elif rule in ("minimum", "maximum"):
@@ -78,19 +90,31 @@ def _explained(error: jsonschema.ValidationError) -> t.Iterator[Problem]:
         yield Problem(dotted(path), f"{shown} does not have the right form.", remedy)
 
 
-def _type_name(value: t.Any) -> str:
-    return {bool: "boolean", dict: "object", list: "array", str: "string", int: "integer", float: "number", type(None): "null"}.get(type(value), type(value).__name__)
+def _json_type(value: t.Any) -> str:
+    return next(kind for kind, of in JSON_TYPES if isinstance(value, of))
 
 
-def cross_problems(variables: dict[str, t.Any], providers: dict[str, t.Any], agents: dict[str, t.Any]) -> list[Problem]:
-    """What a schema cannot say. C(variables) passed C(schema_problems) and are C(completed); C(agents) maps a name to its manifest; credentials are names to whether they are set."""
-    return [
-        *_inference_problems(variables, providers),
-        *_sandbox_problems(variables, agents),
-        *_image_problems(variables, agents),
-        *_gateway_problems(variables),
-        *_port_problems(variables, agents),
-    ]
+def cross_problems(variables: dict[str, t.Any], providers: dict[str, t.Any], agents: dict[str, t.Any], found: t.Sequence[Problem] = ()) -> list[Problem]:
+    """What a schema cannot say. C(variables) are C(completed); C(agents) maps a name to its manifest; credentials are names to whether they are set.
+
+    C(found) are the schema's problems. With some, a check goes as far as it gets on values of the wrong kind, and nothing is said twice.
+    """
+    checks = (
+        _inference_problems(variables, providers),
+        _sandbox_problems(variables, agents),
+        _image_problems(variables, agents),
+        _gateway_problems(variables),
+        _port_problems(variables, agents),
+    )
+    known = {problem.variable for problem in found}
+    problems = []
+    for check in checks:
+        try:
+            problems += [problem for problem in check if problem.variable not in known]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            if not found:
+                raise
+    return problems
 
 
 def is_loopback(host: str) -> bool:
@@ -247,5 +271,8 @@ def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, 
         "nemoclaw_gateway": {**defaults, **variables.get("nemoclaw_gateway", {})},
         "nemoclaw_inference": variables.get("nemoclaw_inference", {}),
         "nemoclaw_verify_prompt": variables.get("nemoclaw_verify_prompt", data["verify"]["prompt"]),
-        "nemoclaw_sandboxes": [{"agent": "openclaw", "state": "present", **sandbox} for sandbox in variables.get("nemoclaw_sandboxes", [])],
+        "nemoclaw_sandboxes": [
+            {"agent": "openclaw", "state": "present", **(sandbox if isinstance(sandbox, dict) else {"name": "", "state": "absent"})}
+            for sandbox in variables.get("nemoclaw_sandboxes", [])
+        ],
     }
