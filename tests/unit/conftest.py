@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Unit tests import the collection by its full name; where nobody prepared that (tests/bed/bootstrap.sh does), a link outside the checkout makes it possible."""
+"""Unit tests import the collection by its full name; where nobody made that possible (tests/bed/bootstrap.sh does), a link outside the checkout does."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 TRANSCRIPTS = Path(__file__).resolve().parents[1] / "golden" / "transcripts"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def steps(scenario: str) -> list[dict]:
     """The steps of a transcript, without its header."""
     return [json.loads(line) for line in (TRANSCRIPTS / f"{scenario}.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
@@ -24,7 +24,16 @@ def calls() -> list[tuple[str, dict]]:
     return [(path.stem, step) for path in sorted(TRANSCRIPTS.glob("*.jsonl")) for step in steps(path.stem) if step.get("argv", [""])[0] == "openshell"]
 
 
-@functools.lru_cache(maxsize=None)
+def answer(scenario: str, text: str, failed: bool | None = None) -> tuple[int, str, str]:
+    """(exit, stdout, stderr) of the first call whose words contain the text; of one that failed or did not, if asked for."""
+    return next(
+        (step["exit"], step["stdout"], step["stderr"])
+        for step in steps(scenario)
+        if text in " ".join(step.get("argv", [])) and failed in (None, step["exit"] != 0)
+    )
+
+
+@functools.cache
 def options(*command: str) -> frozenset[str]:
     """The options that the real program's help names for a command, as ("sandbox", "create")."""
     text = next(step["stdout"] for step in steps("help") if step["argv"] == ["openshell", *command, "--help"])
@@ -40,14 +49,16 @@ def words(argv: list[str]) -> list[str]:
 class Answers:
     """Answers calls from one transcript, in its order; a call that was not recorded there from here on is an error.
 
-    ``after`` starts behind the first step whose words contain that text. Commands of ``loose`` (such as "sandbox create") are answered by the next recorded call
-    of the same command whatever its options, which must then be options that the real program has. ``local`` runs what `sandbox exec` is asked to on this machine.
+    ``after`` starts behind the first step whose words contain that text. With ``until`` (a `do`) the calls in between are answered in any order.
+    Commands of ``loose`` (such as "sandbox create") are answered by the next recorded call of the same command whatever its options, which must
+    then be options that the real program has. ``local`` runs on this machine what `sandbox exec` is asked to run.
     """
 
-    def __init__(self, scenario: str, after: str = "", loose: tuple[str, ...] = (), local: bool = False):
+    def __init__(self, scenario: str, after: str = "", until: str = "", loose: tuple[str, ...] = (), local: bool = False):
         self._steps = steps(scenario)
-        self._position = next((i + 1 for i, step in enumerate(self._steps) if after in " ".join(step.get("argv", []))), None) if after else 0
-        assert self._position is not None, f"{scenario} has no step with {after!r}"
+        said = [step.get("do") or " ".join(step["argv"]) for step in self._steps]
+        self._position = next(i + 1 for i, text in enumerate(said) if after in text) if after else 0
+        self._end = said.index(until) if until else None
         self._loose = loose
         self._local = local
         self.made: list[tuple[list[str], dict]] = []
@@ -62,10 +73,10 @@ class Answers:
         if loose:
             unknown = {word for word in asked if re.match(r"--?[a-z]", word)} - options(*loose)
             assert not unknown, f"openshell {' '.join(loose)} has no {', '.join(sorted(unknown))}"
-        for index in range(self._position, len(self._steps)):
+        for index in range(self._position, self._end or len(self._steps)):
             recorded = words(self._steps[index].get("argv") or ["", "-"])
             if recorded == asked or (loose and recorded[: len(loose)] == loose):
-                self._position = index + 1
+                self._position = self._position if self._end else index + 1
                 step = self._steps[index]
                 return subprocess.CompletedProcess(argv, step["exit"], step["stdout"], step["stderr"])
         raise AssertionError(f"was never recorded from here on: openshell {' '.join(asked)}")

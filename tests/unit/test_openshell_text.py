@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import text
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import text
 from tests.unit.recorded import calls, steps
 
 # The commands that this collection runs; what else was recorded may classify as it likes.
-OURS = ("status", "gateway list", "gateway add", "gateway remove", "provider list", "provider create", "provider update", "provider delete", "inference get",
-        "inference set", "inference delete", "sandbox get", "sandbox list", "sandbox create", "sandbox start", "sandbox delete", "policy get", "policy set")  # fmt: skip
+OURS = ("status", "gateway list", "gateway add", "gateway remove", "provider list", "provider create", "provider update", "provider delete",
+        "inference get", "inference set", "inference delete", "sandbox get", "sandbox list", "sandbox create", "sandbox start", "sandbox delete", "policy get", "policy set")  # fmt: skip
 
 # What each recorded failure of them is; the first text that the joined message contains decides.
 KINDS = {
@@ -99,10 +99,17 @@ def failure(scenario: str, words: str) -> str:
             "code: 'The system is not in a state required for the operation's execution', message: "
             '"sandbox must be Stopped to start (current phase: Error)"',
         ),
-        (failure("gateway_broken_registration", "status -o json"), "failed to read TLS key from <DIR>/config/openshell/gateways/nemoclaw/mtls/tls.key No such file or directory (os error 2)"),
+        (
+            failure("gateway_broken_registration", "status -o json"),
+            "failed to read TLS key from <DIR>/config/openshell/gateways/nemoclaw/mtls/tls.key No such file or directory (os error 2)",
+        ),
         (failure("gateway_down", "sandbox list"), "transport error tcp connect error tcp connect error Connection refused (os error 111)"),
-        (failure("sandbox_errors", "--provider openai"), "Missing provider: openai missing required provider 'openai'. Create it first with `openshell provider create --type openai --name openai --from-existing`, "
-         "pass --auto-providers to auto-create, or set it up manually from inside the sandbox"),
+        (
+            failure("sandbox_errors", "--provider openai"),
+            "Missing provider: openai missing required provider 'openai'. "
+            "Create it first with `openshell provider create --type openai --name openai --from-existing`, "
+            "pass --auto-providers to auto-create, or set it up manually from inside the sandbox",
+        ),
     ],
     ids=["split anywhere", "split after a slash", "causes", "split after a hyphen"],
 )  # fmt: skip
