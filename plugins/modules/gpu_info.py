@@ -87,7 +87,7 @@ gpu:
         architecture: {description: Product architecture; empty when unknown., type: str}
         memory_mb: {description: Memory in MiB; the host's where it is unified; null when unknown., type: int}
         unified: {description: Whether the memory is the host's., type: bool}
-        coherent: {description: Whether the GPU has memory of its own and addresses the host's too (GH200, GB200, GB300)., type: bool}
+        coherent: {description: "Whether the GPU has memory of its own and addresses the host's too (GH200, GB200, GB300).", type: bool}
         compute_capability: {description: CUDA compute capability; empty when unknown., type: str}
         mig: {description: MIG mode; empty where the GPU has none., type: str, choices: [enabled, disabled, ""]}
         mig_devices:

@@ -166,7 +166,7 @@ facts:
       type: dict
       contains:
         cli: {description: Path of the command; empty when there is none., type: str}
-        present: {description: Whether a command, a daemon or a socket was found., type: bool}
+        present: {description: "Whether a command, a daemon or a socket was found.", type: bool}
         running: {description: Whether the engine answers., type: bool}
         error: {description: Why it does not answer., type: str}
         engine: {description: Which engine answers., type: str, choices: [docker, podman]}

@@ -51,7 +51,7 @@ options:
     suboptions:
       path: {description: Path below the build context., type: str, required: true}
       content: {description: Text of the file., type: str}
-      src: {description: Path of the file on the host; instead of O(files[].content)., type: path}
+      src: {description: "Path of the file on the host; instead of O(files[].content).", type: path}
       mode: {description: Mode in octal., type: str, default: "0644"}
   context_dir:
     description: Directory on the host whose files are the build context, below those of O(files). A C(.dockerignore) is not honoured.
