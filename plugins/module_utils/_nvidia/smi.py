@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 XML_QUERY = ("-q", "-x")
 CSV_FIELDS = ("index", "name", "uuid", "memory.total", "driver_version", "mig.mode.current", "compute_cap")

@@ -90,7 +90,7 @@ class Sandbox(Resource):
 
     def spec_changes(self, state: dict[str, t.Any]) -> list[Change]:
         """What takes a new container, by field where the last one made here is known."""
-        if not state or state["spec"] == spec_digest(self.desired):
+        if self.absent or not state or state["spec"] == spec_digest(self.desired):
             return []
         before = Fingerprints(self.client.account, self.client.gateway).records().get(f"sandbox/{self.name}", {}).get("spec", {})
         after = spec(self.desired)
