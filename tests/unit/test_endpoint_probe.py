@@ -97,8 +97,10 @@ class Server(http.server.ThreadingHTTPServer):
 def serving_by(answer, **options):
     with Server(answer, **options) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()
 
 
 def chat(text="OK", model="m1"):
@@ -462,7 +464,7 @@ def llama(tmp_path_factory):
         pytest.skip("no llama-server in the cache; 'python -m tests.bed up' makes it")
     (library,) = (paths.LLAMA / "usr" / "lib").glob("*-linux-gnu")
     (loader,) = library.glob("ld-linux-*.so.*")
-    backend = next(iter(sorted((library / "ggml").glob("*/libggml-cpu-x64.so"))), None) or next((library / "ggml").glob("*/libggml-cpu-armv8.0*.so"))
+    backend, *_others = [found for name in ("x64", "armv8.0*") for found in (library / "ggml").glob(f"*/libggml-cpu-{name}.so")]
     port = closed_port()
     with open(tmp_path_factory.mktemp("llama") / "log", "w") as log:
         server = subprocess.Popen(
