@@ -16,6 +16,7 @@ import jmespath
 import jsonschema
 import pytest
 import yaml
+
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS, openclaw
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import settings as common
 
