@@ -7,7 +7,7 @@ RUN := tests/bed/bootstrap.sh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e bench docs clean
+.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e bench docs manifest clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench: ## time and module executions of a first and a second onboarding
 docs: ## lint the plugin documentation and build the reference into docs/_build
 	@mkdir -p docs/_build
 	@$(RUN) antsibull-docs collection --use-current --dest-dir docs/_build nemoclaw.fleet
+
+manifest: ## pin the files of blueprint/ anew, after a change there
+	@$(RUN) python -c 'from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint as b; (b.BUNDLED / b.MANIFEST).write_text(b.pins(b.BUNDLED))'
 
 clean: ## take every test bed down and remove the cache
 	@$(RUN) python -m tests.bed clean

@@ -13,6 +13,7 @@ import jinja2
 import yaml
 
 MANIFEST = "MANIFEST.sha256"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times as fast, and a plan reads ten files
 BUNDLED = pathlib.Path(__file__).resolve().parents[2] / "blueprint"
 
 
@@ -53,7 +54,7 @@ class Blueprint:
         return (self.root / name).read_text(encoding="utf-8")
 
     def yaml(self, name: str) -> t.Any:
-        return yaml.safe_load(self.text(name))
+        return yaml.load(self.text(name), Loader=LOADER)  # noqa: S506
 
     def render(self, name: str, /, **values: t.Any) -> str:
         """A template of the blueprint; a value that it lacks is an error."""

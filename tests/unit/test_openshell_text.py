@@ -10,8 +10,12 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import t
 from tests.unit.recorded import calls, steps
 
 # The commands that this collection runs; what else was recorded may classify as it likes.
-OURS = ("status", "gateway list", "gateway add", "gateway remove", "provider list", "provider create", "provider update", "provider delete",
-        "inference get", "inference set", "inference delete", "sandbox get", "sandbox list", "sandbox create", "sandbox start", "sandbox delete", "policy get", "policy set")  # fmt: skip
+OURS = """status
+gateway list,gateway add,gateway remove
+provider list,provider create,provider update,provider delete
+inference get,inference set,inference delete
+sandbox get,sandbox list,sandbox create,sandbox start,sandbox delete
+policy get,policy set""".replace("\n", ",").split(",")
 
 # What each recorded failure of them is; the first text that the joined message contains decides.
 KINDS = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 import typing as t
 import urllib.parse
 
@@ -26,6 +27,10 @@ KINDS = {
     "number": "a number",
     "null": "empty",
 }
+
+
+# settings of an agent that come from nemoclaw_inference, by their names there
+INFERENCE_SETTINGS = {"model": "model", "context_window": "context_window", "max_tokens": "max_tokens", "api": "preferred_api"}
 
 
 class Problem(t.NamedTuple):
@@ -53,10 +58,19 @@ def dotted(path: t.Iterable[t.Any]) -> str:
     return text
 
 
+def _whole_pattern(_validator: t.Any, pattern: str, value: t.Any, _schema: t.Any) -> t.Iterator[jsonschema.ValidationError]:
+    if isinstance(value, str) and not re.fullmatch(pattern, value):
+        yield jsonschema.ValidationError(f"{value!r} does not match")
+
+
+# a pattern is of the whole text: Python's $ alone would take a line feed after it
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _whole_pattern})
+
+
 def schema_problems(variables: dict[str, t.Any], schema: dict[str, t.Any]) -> list[Problem]:
     """What the schema refuses: unknown and missing keys, types, ranges, forms."""
     found: dict[tuple[str, str], Problem] = {}
-    for error in sorted(jsonschema.Draft202012Validator(schema).iter_errors(variables), key=lambda e: dotted(e.absolute_path)):
+    for error in sorted(Validator(schema).iter_errors(variables), key=lambda e: dotted(e.absolute_path)):
         for problem in _explained(error):
             found.setdefault((problem.variable, problem.remedy), problem)
     return list(found.values())
@@ -106,15 +120,20 @@ def cross_problems(variables: dict[str, t.Any], providers: dict[str, t.Any], age
         _gateway_problems(variables),
         _port_problems(variables, agents),
     )
-    known = {problem.variable for problem in found}
-    problems = []
+    problems: list[Problem] = []
     for check in checks:
+        known = tuple({problem.variable for problem in [*found, *problems]})
         try:
-            problems += [problem for problem in check if problem.variable not in known]
+            problems += dict.fromkeys(problem for problem in check if not _within(problem.variable, known))
         except (AttributeError, KeyError, TypeError, ValueError):
             if not found:
                 raise
     return problems
+
+
+def _within(variable: str, known: t.Iterable[str]) -> bool:
+    """Whether one of the known variables is this one or holds it."""
+    return any(variable == one or variable.startswith((f"{one}.", f"{one}[")) for one in known)
 
 
 def is_loopback(host: str) -> bool:
@@ -191,8 +210,8 @@ def _sandbox_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> 
             yield Problem(f"{where}.agent", f"{name!r} is no agent.", nearest(name, agents))
         elif sandbox["state"] != "absent" and variables["nemoclaw_inference"]:
             for key, problem, remedy in AGENTS[name].errors(agent_settings(variables, sandbox), agents[name]):
-                inference = key.split(".")[0] in ("model", "context_window", "max_tokens", "api")
-                yield Problem(f"nemoclaw_inference.{key}" if inference else f"{where}.{key}", f"{problem}.", f"{remedy[:1].upper()}{remedy[1:]}.")
+                variable = INFERENCE_SETTINGS.get(key)
+                yield Problem(f"nemoclaw_inference.{variable}" if variable else f"{where}.{key}", f"{problem}.", f"{remedy[:1].upper()}{remedy[1:]}.")
         rules = [rule["name"] for rule in sandbox.get("policy", {}).get("custom", [])]
         for rule in sorted({rule for rule in rules if rules.count(rule) > 1}):
             yield Problem(f"{where}.policy.custom", f"the rule {rule!r} is there twice.", "Give each rule its own name.")

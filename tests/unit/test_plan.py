@@ -1,0 +1,455 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan: every mistake refused with its remedy, defaults resolved, the same input giving the same bytes, and no secret in it.
+
+The plan of a typical host is kept in data/plan.json. After a change that is meant: NEMOCLAW_RENEW=1 make unit ARGS='-k golden', and read the difference.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pathlib
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.nemoclaw.fleet.plugins.action.plan import ActionModule
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.build_context import build_name
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError, pins
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build, variables
+
+DATA = pathlib.Path(__file__).parent / "data"
+FACTS = json.loads((pathlib.Path(__file__).parent / "captures" / "hosts" / "debian12.json").read_text())
+SECRET = "sk-canary-5d1e"
+LEAST = {
+    "nemoclaw_inference": {"provider": "custom", "model": "org/model-8b", "endpoint_url": "http://127.0.0.1:8000/v1"},
+    "nemoclaw_credentials": {"COMPATIBLE_API_KEY": SECRET},
+    "nemoclaw_sandboxes": [{"name": "assistant"}],
+}
+RULE = {"name": "docs", "endpoints": [{"host": "docs.example.org", "port": 443}], "binaries": ["/usr/bin/curl"]}
+TYPICAL = {
+    **LEAST,
+    "nemoclaw_inference": {**LEAST["nemoclaw_inference"], "timeout": 300, "context_window": 65536, "max_tokens": 2048},
+    "nemoclaw_gateway": {"port": 18080},
+    "nemoclaw_sandboxes": [
+        {"name": "assistant", "env": {"GREETING": "hello"}, "config": {"agents": {"defaults": {"timeoutSeconds": 600}}}, "policy": {"custom": [RULE]}},
+        {"name": "second", "dashboard_port": 18790, "cpu": "2", "memory": "4Gi"},
+        {"name": "old", "state": "absent"},
+    ],
+}
+
+
+def run(given, *, facts=FACTS, **arguments):
+    """The result of the plan action for a host with these variables."""
+    task = SimpleNamespace(args={**({"facts": facts} if facts else {}), **arguments}, async_val=0, check_mode=False, diff=False, action="nemoclaw.fleet.plan")
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/nowhere"))
+    host = {"inventory_hostname": "spark1", **given}
+    return ActionModule(task, connection, None, DataLoader(), Templar(DataLoader(), variables=host), None).run(None, host)
+
+
+def plan(given=LEAST, **more):
+    result = run(given, **more)
+    assert not result.get("failed"), result["msg"]
+    return result["plan"]
+
+
+def changed(base, path, value):
+    """A copy of the variables with one value changed: path is dotted, with numbers for list entries."""
+    result = copy.deepcopy(base)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    target = result
+    for part in parents:
+        target = target.setdefault(part, {}) if isinstance(target, dict) else target[part]
+    target[last] = value
+    return result
+
+
+# --- pure -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_input_gives_the_same_bytes():
+    shuffled = {key: dict(reversed(value.items())) if isinstance(value, dict) else value for key, value in reversed(TYPICAL.items())}
+    assert build.canonical(plan(TYPICAL)) == build.canonical(plan(shuffled))
+
+
+def test_making_a_plan_changes_no_input():
+    before = copy.deepcopy((TYPICAL, FACTS))
+    plan(TYPICAL)
+    assert before == (TYPICAL, FACTS)
+
+
+def test_the_digest_covers_the_whole_plan():
+    made = plan(TYPICAL)
+    assert build.digest({key: value for key, value in made.items() if key != "digest"}) == made["digest"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("nemoclaw_user", "agents"),
+        ("nemoclaw_gateway.name", "other"),
+        ("nemoclaw_gateway.port", 18082),
+        ("nemoclaw_gateway.health_port", 18083),
+        ("nemoclaw_gateway.subnet", "172.29.0.0/24"),
+        ("nemoclaw_openshell.bin_dir", "/opt/openshell/bin"),
+        ("nemoclaw_inference.model", "org/other"),
+        ("nemoclaw_inference.endpoint_url", "http://10.1.2.3:8000/v1"),
+        ("nemoclaw_inference.preferred_api", "openai-responses"),
+        ("nemoclaw_inference.timeout", 301),
+        ("nemoclaw_inference.context_window", 65537),
+        ("nemoclaw_inference.max_tokens", 2049),
+        ("nemoclaw_images", {"openclaw": {"base": "registry.example.org/base:1"}}),
+        ("nemoclaw_verify_prompt", "Are you there?"),
+        ("nemoclaw_sandboxes.0.name", "helper"),
+        ("nemoclaw_sandboxes.0.state", "absent"),
+        ("nemoclaw_sandboxes.0.dashboard_port", 18800),
+        ("nemoclaw_sandboxes.0.allowed_origins", ["https://agents.example.org"]),
+        ("nemoclaw_sandboxes.0.env.GREETING", "good day"),
+        ("nemoclaw_sandboxes.0.config.agents.defaults.timeoutSeconds", 601),
+        ("nemoclaw_sandboxes.0.policy.custom.0.endpoints.0.port", 444),
+        ("nemoclaw_sandboxes.1.cpu", "3"),
+        ("nemoclaw_sandboxes.1.memory", "5Gi"),
+        ("nemoclaw_sandboxes.1.mounts", [{"type": "volume", "source": "v", "target": "/sandbox/v"}]),
+    ],
+)  # fmt: skip
+def test_every_variable_reaches_the_plan(path, value):
+    assert plan(changed(TYPICAL, path, value))["digest"] != plan(TYPICAL)["digest"]
+
+
+def test_no_secret_is_part_of_a_result():
+    assert SECRET not in json.dumps(run(TYPICAL))
+    assert SECRET not in json.dumps(run(changed(TYPICAL, "nemoclaw_sandboxes.0.name", "No Name")))
+    assert plan(TYPICAL) == plan(changed(TYPICAL, "nemoclaw_credentials.COMPATIBLE_API_KEY", "another"))
+
+
+def test_a_plan_names_the_credential_it_needs():
+    assert plan()["inference"]["credential"] == "COMPATIBLE_API_KEY"
+    assert plan()["inference"]["provider"]["key"] == "OPENAI_API_KEY"
+
+
+def test_programs_of_a_directory_are_pinned_by_digest(tmp_path):
+    for name in ("openshell", "openshell-gateway", "openshell-sandbox"):
+        (tmp_path / name).write_text(name)
+    given = {**LEAST, "nemoclaw_openshell": {"source": "directory", "path": str(tmp_path)}}
+    before = plan(given)
+    assert all(re.fullmatch("[0-9a-f]{64}", program["sha256"]) for program in before["gateway"]["programs"])
+    (tmp_path / "openshell").write_text("a newer one")
+    after = plan(given)
+    assert [p["path"] for p, q in zip(before["gateway"]["programs"], after["gateway"]["programs"]) if p != q] == ["/usr/local/bin/openshell"]
+    # a gateway of another program is another unit, so it is restarted
+    assert before["gateway"]["units"] != after["gateway"]["units"]
+
+
+def test_golden():
+    made = plan(TYPICAL)
+    for sandbox in made["sandboxes"]:
+        for file in sandbox.get("image", {}).get("files", []):
+            del file["content"]  # the blueprint's own files, which it pins
+    text = re.sub(r"\b([0-9a-f]{64}|(?<=nemoclaw/openclaw:)[0-9a-f]{16})\b", "<DIGEST>", build.canonical(made))
+    kept = DATA / "plan.json"
+    if os.environ.get("NEMOCLAW_RENEW"):
+        kept.write_text(text)
+    assert json.loads(text) == json.loads(kept.read_text())
+
+
+# --- defaults and what follows from the variables -------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_the_blueprints():
+    made, data = plan(), yaml.safe_load((BUNDLED / "blueprint.yaml").read_text())
+    gateway = data["gateway"]
+    assert (made["owner"]["name"], made["owner"]["home"]) == ("nemoclaw", "/home/nemoclaw")
+    assert made["gateway"]["endpoint"] == f"https://127.0.0.1:{gateway['port']}"
+    assert made["gateway"]["network"]["subnet"] == gateway["subnet"]
+    assert made["inference"]["route"]["timeout"] == data["inference"]["timeout"]
+    [sandbox] = made["sandboxes"]
+    assert (sandbox["agent"], sandbox["state"], sandbox["forward"]["bind"]) == ("openclaw", "present", "127.0.0.1")
+    assert data["verify"]["prompt"] in sandbox["verify"]["argv"]
+
+
+def test_the_home_of_a_user_that_is_there_is_used():
+    facts = {**FACTS, "users": {"nemoclaw": {"uid": 1500, "gid": 1500, "home": "/srv/nemoclaw", "shell": "/bin/sh", "groups": []}}}
+    made = plan(facts=facts)
+    assert made["owner"]["state_dir"] == "/srv/nemoclaw/.nemoclaw"
+    assert made["gateway"]["tls_dir"].startswith("/srv/nemoclaw/.nemoclaw/")
+
+
+@pytest.mark.parametrize(
+    ("url", "inside"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://host.openshell.internal:8000/v1"),
+        ("http://127.8.9.10/v1", "http://host.openshell.internal/v1"),
+        ("http://localhost:8000", "http://host.openshell.internal:8000"),
+        ("http://[::1]:8000/v1", "http://host.openshell.internal:8000/v1"),
+        ("http://10.1.2.3:8000/v1", "http://10.1.2.3:8000/v1"),
+        ("https://llm.example.org/v1", "https://llm.example.org/v1"),
+    ],
+)
+def test_an_endpoint_as_a_sandbox_reaches_it(url, inside):
+    assert build.sandbox_url(url, "host.openshell.internal") == inside
+
+
+def test_a_loopback_endpoint_is_tried_on_the_host_and_served_to_the_sandbox():
+    inference = plan()["inference"]
+    assert inference["endpoint"]["url"] == "http://127.0.0.1:8000/v1"
+    assert inference["provider"]["config"] == {"OPENAI_BASE_URL": "http://host.openshell.internal:8000/v1"}
+
+
+def test_the_image_is_named_by_its_inputs():
+    [first], [second] = plan()["sandboxes"], plan({**LEAST, "nemoclaw_images": {"openclaw": {"base": "other:1"}}})["sandboxes"]
+    image = first["image"]
+    assert image["reference"] == build_name(image["name"], **{key: image[key] for key in ("files", "build_args", "labels", "dockerfile")})
+    assert image["reference"] != second["image"]["reference"]
+    assert second["image"]["build_args"]["BASE_IMAGE"] == "other:1"
+
+
+@pytest.mark.parametrize("source", ["pull", "archive"])
+def test_a_finished_image_is_taken_as_it_is(source):
+    chosen = {"source": source, "name": "registry.example.org/openclaw:1", **({"archive": "/srv/openclaw.tar"} if source == "archive" else {})}
+    [sandbox] = plan({**LEAST, "nemoclaw_images": {"openclaw": chosen}})["sandboxes"]
+    assert sandbox["create"]["image"] == sandbox["image"]["reference"] == "registry.example.org/openclaw:1"
+
+
+def test_a_custom_rule_is_merged_into_the_agents_policy():
+    policy = plan(TYPICAL)["sandboxes"][0]["create"]["policy"]
+    assert policy["network_policies"]["docs"] == {**RULE, "binaries": [{"path": "/usr/bin/curl"}]}
+    assert policy["filesystem_policy"] == yaml.safe_load((BUNDLED / "policies/openclaw.yaml").read_text())["filesystem_policy"]
+
+
+def digest_of(unit):
+    return re.search(r'NEMOCLAW_CONFIG_DIGEST="?([0-9a-f]{64})', unit["content"]).group(1)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "restarts"),
+    [
+        ("nemoclaw_sandboxes.0.env.GREETING", "good day", True),
+        ("nemoclaw_images", {"openclaw": {"base": "other:1"}}, True),
+        ("nemoclaw_inference.model", "org/other", False),  # OpenClaw takes a new model in by itself
+        ("nemoclaw_sandboxes.0.policy.custom", [], False),
+    ],
+)  # fmt: skip
+def test_an_agent_is_restarted_where_it_must_be(path, value, restarts):
+    before, after = plan(TYPICAL)["sandboxes"][0]["unit"], plan(changed(TYPICAL, path, value))["sandboxes"][0]["unit"]
+    assert (digest_of(before) != digest_of(after)) is restarts
+
+
+def test_a_sandbox_that_is_to_go_needs_no_more_than_its_name():
+    *_others, old = plan(TYPICAL)["sandboxes"]
+    assert old["state"] == old["unit"]["state"] == old["forward"]["state"] == "absent"
+    assert set(old) == {"name", "state", "unit", "forward"}
+
+
+def test_without_sandboxes_only_the_gateway_is_planned():
+    made = plan({})
+    assert (made["inference"], made["sandboxes"]) == ({}, [])
+    assert made["gateway"]["units"]
+
+
+def test_offboarding_needs_no_credentials():
+    assert run({**LEAST, "nemoclaw_credentials": {}}, credentials_needed=False)["plan"]
+
+
+def test_what_preflight_needs_comes_without_facts():
+    result = run(TYPICAL, facts=None)
+    assert "plan" not in result
+    assert result["owner"] == "nemoclaw"
+    assert {entry["port"] for entry in result["ports"]} == {18080, 8081, 18789, 18790}
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    # path, value, variable as named, part of the problem, part of the remedy
+    ("nemoclaw_sandboxs", [], "nemoclaw_sandboxs", "no such variable", "Did you mean nemoclaw_sandboxes?"),
+    ("nemoclaw_sandboxes.0.dashboardport", 1, "nemoclaw_sandboxes[0].dashboardport", "no such key", "Did you mean dashboard_port?"),
+    ("nemoclaw_inference.endpoint", "http://a", "nemoclaw_inference.endpoint", "no such key", "Did you mean endpoint_url?"),
+    ("nemoclaw_gateway.ports", 1, "nemoclaw_gateway.ports", "no such key", "Did you mean port?"),
+    ("nemoclaw_sandboxes.0.policy.customs", [], "nemoclaw_sandboxes[0].policy.customs", "no such key", "Did you mean custom?"),
+    ("nemoclaw_images.openclaw.digest", "x", "nemoclaw_images.openclaw.digest", "no such key", "Known: "),
+    ("nemoclaw_sandboxes.0.name", "a" * 20, "nemoclaw_sandboxes[0].name", "has 20 characters, 19 are allowed", "at most 19"),
+    ("nemoclaw_sandboxes.0.name", "a--b", "nemoclaw_sandboxes[0].name", "'a--b' does not have the right form", "single hyphens"),
+    ("nemoclaw_sandboxes.0.name", "Upper", "nemoclaw_sandboxes[0].name", "right form", "lower-case"),
+    ("nemoclaw_sandboxes.0.name", "1a", "nemoclaw_sandboxes[0].name", "right form", "beginning with a letter"),
+    ("nemoclaw_sandboxes.0.name", "a-", "nemoclaw_sandboxes[0].name", "right form", "not ending with a hyphen"),
+    ("nemoclaw_sandboxes.0.name", "a_b", "nemoclaw_sandboxes[0].name", "right form", "lower-case letters, digits"),
+    ("nemoclaw_sandboxes.0.name", "a\n", "nemoclaw_sandboxes[0].name", "right form", "lower-case letters, digits"),
+    ("nemoclaw_sandboxes.1.name", "assistant", "nemoclaw_sandboxes[1].name", "'assistant' is there twice", "own name"),
+    ("nemoclaw_sandboxes.0.agent", "openclw", "nemoclaw_sandboxes[0].agent", "'openclw' is no agent", "Did you mean openclaw?"),
+    ("nemoclaw_sandboxes.0.state", "gone", "nemoclaw_sandboxes[0].state", "'gone' is not possible", "Known: absent, present"),
+    ("nemoclaw_sandboxes.0.dashboard_port", 80, "nemoclaw_sandboxes[0].dashboard_port", "80 is out of range", "1024 to 65535"),
+    ("nemoclaw_sandboxes.0.dashboard_port", "18789", "nemoclaw_sandboxes[0].dashboard_port", "is ", "1024 to 65535"),
+    ("nemoclaw_sandboxes.0.cpu", "lots", "nemoclaw_sandboxes[0].cpu", "right form", "500m"),
+    ("nemoclaw_sandboxes.1.memory", "lots", "nemoclaw_sandboxes[1].memory", "right form", "4Gi"),
+    ("nemoclaw_sandboxes.0.env.BAD-NAME", "x", "nemoclaw_sandboxes[0].env.BAD-NAME", "no name of an environment variable", "letters"),
+    ("nemoclaw_sandboxes.0.env.MY_TOKEN", "x", "nemoclaw_sandboxes[0].env.MY_TOKEN", "looks like a secret", "credential"),
+    ("nemoclaw_sandboxes.0.env.HOME", "x", "nemoclaw_sandboxes[0].env.HOME", "own start", "Leave it out"),
+    ("nemoclaw_sandboxes.0.env.FLAG", True, "nemoclaw_sandboxes[0].env.FLAG", "is ", "quote true and false"),
+    ("nemoclaw_sandboxes.0.config.gateway", {"port": 1}, "nemoclaw_sandboxes[0].config.gateway.port", "set by the collection", "Leave it out"),
+    ("nemoclaw_sandboxes.0.config.x", {"password": "y"}, "nemoclaw_sandboxes[0].config.x.password", "secret in clear text", "${NAME}"),
+    ("nemoclaw_sandboxes.0.allowed_origins", ["agents.example.org"], "nemoclaw_sandboxes[0].allowed_origins.0", "is no origin", "https://"),
+    ("nemoclaw_sandboxes.0.policy.custom", [RULE, RULE], "nemoclaw_sandboxes[0].policy.custom", "'docs' is there twice", "own name"),
+    ("nemoclaw_sandboxes.0.policy.custom.0.name", "_provider_x", "nemoclaw_sandboxes[0].policy.custom[0].name", "right form", "OpenShell's own"),
+    ("nemoclaw_sandboxes.0.policy.custom.0.endpoints", [], "nemoclaw_sandboxes[0].policy.custom[0].endpoints", "is empty", "at least one"),
+    ("nemoclaw_sandboxes.1.model", "org/other", "nemoclaw_sandboxes.second.model", "one model for all its sandboxes", "declare a second gateway"),
+    ("nemoclaw_sandboxes", {"name": "a"}, "nemoclaw_sandboxes", "is ", "nemoclaw_sandboxes"),
+    ("nemoclaw_inference.provider", "costum", "nemoclaw_inference.provider", "'costum' is no provider", "Did you mean custom?"),
+    ("nemoclaw_inference.model", "two words", "nemoclaw_inference.model", "right form", "GET /v1/models"),
+    ("nemoclaw_inference.model", "", "nemoclaw_inference.model", "", "model"),
+    ("nemoclaw_inference.endpoint_url", "ftp://a/v1", "nemoclaw_inference.endpoint_url", "no http or https URL", "http://127.0.0.1:8000/v1"),
+    ("nemoclaw_inference.endpoint_url", "127.0.0.1:8000", "nemoclaw_inference.endpoint_url", "no http or https URL", "http://127.0.0.1:8000/v1"),
+    ("nemoclaw_inference.endpoint_url", "http://a:port/v1", "nemoclaw_inference.endpoint_url", "is no URL", "http://127.0.0.1:8000/v1"),
+    ("nemoclaw_inference.endpoint_url", f"http://me:{SECRET}@a/v1", "nemoclaw_inference.endpoint_url", "a user or a password", "nemoclaw_credentials"),
+    ("nemoclaw_inference.endpoint_url", "http://a/v1?key=1", "nemoclaw_inference.endpoint_url", "a query or a fragment", "base URL only"),
+    ("nemoclaw_inference.endpoint_url", "https://inference.local/v1", "nemoclaw_inference.endpoint_url", "a name inside sandboxes", "as it is on the host"),
+    ("nemoclaw_inference.endpoint_url", "http://host.openshell.internal:1/v1", "nemoclaw_inference.endpoint_url", "inside sandboxes", "on the host"),
+    ("nemoclaw_inference.preferred_api", "openai-response", "nemoclaw_inference.preferred_api", "not possible", "Did you mean openai-responses?"),
+    ("nemoclaw_inference.timeout", 0, "nemoclaw_inference.timeout", "0 is out of range", "1 to 3600"),
+    ("nemoclaw_inference.timeout", "3m", "nemoclaw_inference.timeout", "'3m' is ", "1 to 3600"),
+    ("nemoclaw_inference.context_window", 4096, "nemoclaw_inference.context_window", "do not hold", "at least 32768"),
+    ("nemoclaw_inference.max_tokens", 65536, "nemoclaw_inference.max_tokens", "not less than the context window", "below 65536"),
+    ("nemoclaw_credentials", {}, "nemoclaw_credentials.COMPATIBLE_API_KEY", "is missing or empty", "vault or the environment"),
+    ("nemoclaw_credentials.COMPATIBLE_API_KEY", "", "nemoclaw_credentials.COMPATIBLE_API_KEY", "is missing or empty", "vault"),
+    ("nemoclaw_credentials.COMPATIBLE_API_KEY", 7, "nemoclaw_credentials.COMPATIBLE_API_KEY", "the value is ", ""),
+    ("nemoclaw_credentials", SECRET, "nemoclaw_credentials", "", ""),
+    ("nemoclaw_gateway.name", "a_b", "nemoclaw_gateway.name", "right form", "lower-case"),
+    ("nemoclaw_gateway.name", "a" * 31, "nemoclaw_gateway.name", "31 characters", ""),
+    ("nemoclaw_gateway.port", 443, "nemoclaw_gateway.port", "out of range", "1024 to 65535"),
+    ("nemoclaw_gateway.port", 8081, "nemoclaw_gateway.health_port", "8081 is used by nemoclaw_gateway.port too", "own port"),
+    ("nemoclaw_gateway.port", 8000, "nemoclaw_gateway.port", "8000 is used by nemoclaw_inference.endpoint_url too", "own port"),
+    ("nemoclaw_sandboxes.1.dashboard_port", 18789, "nemoclaw_sandboxes[1].dashboard_port", "18789 is used by nemoclaw_sandboxes[0].dashboard_port", "own"),
+    ("nemoclaw_gateway.subnet", "8.8.8.0/24", "nemoclaw_gateway.subnet", "no private IPv4 subnet", "172.30.200.0/24"),
+    ("nemoclaw_gateway.subnet", "172.30.0.0/12", "nemoclaw_gateway.subnet", "", "172.30.200.0/24"),
+    ("nemoclaw_gateway.subnet", "172.30.200.1/24", "nemoclaw_gateway.subnet", "host bits", "172.30.200.0/24"),
+    ("nemoclaw_gateway.subnet", "somewhere", "nemoclaw_gateway.subnet", "", "172.30.200.0/24"),
+    ("nemoclaw_openshell.source", "directory", "nemoclaw_openshell.path", "is missing or empty", "three programs"),
+    ("nemoclaw_openshell", {"source": "directory", "path": "/nowhere"}, "nemoclaw_openshell.path", "No such file", "openshell-gateway"),
+    ("nemoclaw_openshell.bin_dir", "relative", "nemoclaw_openshell.bin_dir", "right form", "absolute path"),
+    ("nemoclaw_images.opencow", {"base": "a:1"}, "nemoclaw_images.opencow", "is no agent", "Did you mean openclaw?"),
+    ("nemoclaw_images.openclaw", {"source": "pull"}, "nemoclaw_images.openclaw.name", "is missing; the source pull needs it", "Set it"),
+    ("nemoclaw_images.openclaw", {"source": "archive", "name": "a:1"}, "nemoclaw_images.openclaw.archive", "source archive needs it", "Set it"),
+    ("nemoclaw_images.openclaw", {"base": "UPPER"}, "nemoclaw_images.openclaw.base", "right form", "lower case"),
+    ("nemoclaw_user", "root", "nemoclaw_user", "", "must not be root"),
+    ("nemoclaw_user", "Upper", "nemoclaw_user", "right form", "lower-case letters"),
+    ("nemoclaw_allow_rebuild", "maybe", "nemoclaw_allow_rebuild", "is ", ""),
+    ("nemoclaw_verify_prompt", "", "nemoclaw_verify_prompt", "is empty", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "variable", "problem", "remedy"), REFUSED, ids=[f"{row[0]}={str(row[1])[:24]}" for row in REFUSED])
+def test_a_mistake_is_refused_with_its_remedy(path, value, variable, problem, remedy):
+    result = run(changed(TYPICAL, path, value))
+    assert result["failed"], "was accepted"
+    assert [error["variable"] for error in result["errors"]] == [variable], result["msg"]
+    [error] = result["errors"]
+    assert problem in error["problem"]
+    assert remedy in error["remedy"]
+    assert error["remedy"], "has no remedy"
+    assert SECRET not in json.dumps(result)
+
+
+def test_all_mistakes_are_said_at_once():
+    given = changed(changed(TYPICAL, "nemoclaw_sandboxes.0.name", "No"), "nemoclaw_gateway.port", 80)
+    given = changed(changed(given, "nemoclaw_inference.endpoint_url", "ftp://a"), "nemoclaw_credentials", {})
+    result = run(given)
+    assert {error["variable"] for error in result["errors"]} == {
+        "nemoclaw_sandboxes[0].name",
+        "nemoclaw_gateway.port",
+        "nemoclaw_inference.endpoint_url",
+        "nemoclaw_credentials.COMPATIBLE_API_KEY",
+    }
+    assert result["msg"].startswith("There are 4 mistakes in the variables of this host; nothing was changed.")
+
+
+@pytest.mark.parametrize("missing", ["provider", "model", "endpoint_url"])
+def test_what_is_missing_is_named(missing):
+    given = copy.deepcopy(LEAST)
+    del given["nemoclaw_inference"][missing]
+    [error] = run(given)["errors"]
+    assert (error["variable"], error["problem"].startswith("is missing")) == (f"nemoclaw_inference.{missing}", True)
+
+
+def test_agents_need_a_model():
+    [error] = run({"nemoclaw_sandboxes": [{"name": "a"}]})["errors"]
+    assert error["variable"] == "nemoclaw_inference"
+
+
+def test_a_variable_that_cannot_be_resolved_is_named():
+    [error] = [e for e in run({**TYPICAL, "nemoclaw_user": template("{{ not_defined_anywhere }}")})["errors"]]
+    assert (error["variable"], "not_defined_anywhere" in error["problem"]) == ("nemoclaw_user", True)
+
+
+def template(text):
+    from ansible.template import trust_as_template
+
+    return trust_as_template(text)
+
+
+def test_a_subnet_that_the_host_uses_is_refused():
+    result = run(changed(TYPICAL, "nemoclaw_gateway.subnet", "172.17.0.0/20"))
+    assert [error["variable"] for error in result["errors"]] == ["nemoclaw_gateway.subnet"]
+    assert "overlaps 172.17.0.0/16, the Docker network bridge" in result["msg"]
+    result = run(changed(TYPICAL, "nemoclaw_gateway.subnet", "10.213.94.0/25"))
+    assert "overlaps 10.213.94.0/24, a route of the host" in result["msg"]
+
+
+def test_the_own_network_of_an_onboarded_host_is_no_overlap():
+    facts = copy.deepcopy(FACTS)
+    facts["docker"]["networks"]["nemoclaw"] = {"driver": "bridge", "subnets": ["172.30.200.0/24"], "gateway": "172.30.200.1"}
+    facts["networks"]["routes"].append("172.30.200.0/24")
+    assert plan(facts=facts) == plan()
+
+
+# --- the blueprint ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blueprint(tmp_path):
+    return pathlib.Path(shutil.copytree(BUNDLED, tmp_path / "blueprint"))
+
+
+def test_the_bundled_blueprint_is_pinned():
+    assert (BUNDLED / "MANIFEST.sha256").read_text() == pins(BUNDLED)
+
+
+def test_a_changed_blueprint_is_refused(blueprint):
+    (blueprint / "blueprint.yaml").write_text("version: 6\n")
+    with pytest.raises(BlueprintError, match=r"was changed: blueprint\.yaml not as pinned"):
+        Blueprint(blueprint)
+    (blueprint / "extra").touch()
+    assert "extra" in run({**LEAST, "nemoclaw_blueprint": {"source": str(blueprint)}})["msg"]
+
+
+def test_a_pinned_blueprint_must_be_that_one(blueprint):
+    digest = Blueprint(blueprint).digest
+    assert plan({**LEAST, "nemoclaw_blueprint": {"source": str(blueprint), "digest": digest}}) == plan()
+    assert "has the digest" in run({**LEAST, "nemoclaw_blueprint": {"digest": "0" * 64}})["msg"]
+    assert "not 9.9.9 (nemoclaw_blueprint.version)" in run({**LEAST, "nemoclaw_blueprint": {"version": "9.9.9"}})["msg"]
+
+
+def test_no_blueprint_at_all(tmp_path):
+    assert "There is no blueprint in" in run({**LEAST, "nemoclaw_blueprint": {"source": str(tmp_path)}})["msg"]
+
+
+def test_every_variable_is_described():
+    def without(schema, path):
+        for name, one in schema.get("properties", {}).items():
+            if not one.get("description") and not path.endswith("custom"):
+                yield f"{path}.{name}"
+            yield from without(one, f"{path}.{name}")
+            items = one.get("items", one.get("additionalProperties"))
+            if isinstance(items, dict):
+                yield from without(items, f"{path}.{name}")
+
+    assert list(without(yaml.safe_load((BUNDLED / "schema/variables.yaml").read_text()), "")) == []
+
+
+def test_the_nearest_word():
+    assert variables.nearest("prot", ["port", "name"]) == "Did you mean port?"
+    assert variables.nearest("zzz", ["port", "name"]) == "Known: name, port."
