@@ -130,7 +130,7 @@ report:
   type: list
   elements: str
 facts:
-  description: The facts. Passwords in proxy URLs are masked.
+  description: The facts; passwords in proxy URLs are masked.
   returned: always
   type: dict
   contains:
@@ -162,31 +162,31 @@ facts:
       type: dict
       sample: {nemoclaw: {uid: 999, gid: 999, home: /home/nemoclaw, shell: /bin/bash, groups: [docker, nemoclaw]}}
     docker:
-      description: The container engine. Beyond C(cli), C(present), C(running) and C(error) there are keys only when it runs.
+      description:
+        - The container engine. Only C(cli), C(present), C(running) and C(error) are there when it does not answer.
+        - C(cdi_spec_dirs) is empty when CDI is off; C(errors) are faults that the engine reports of itself.
       type: dict
-      contains:
-        cli: {description: Path of the command; empty when there is none., type: str}
-        present: {description: "Whether a command, a daemon or a socket was found.", type: bool}
-        running: {description: Whether the engine answers., type: bool}
-        error: {description: Why it does not answer., type: str}
-        engine: {description: Which engine answers., type: str, choices: [docker, podman]}
-        version: {description: Version of the engine., type: str}
-        api_version: {description: Version of its API., type: str}
-        storage_driver: {description: Storage driver., type: str}
-        data_root: {description: Directory of its data., type: str}
-        cgroup_driver: {description: Cgroup driver., type: str}
-        cgroup_version: {description: Version of cgroups that it uses., type: int}
-        cdi_spec_dirs: {description: Directories of CDI specifications; empty when CDI is off., type: list, elements: str}
-        runtimes: {description: Names of runtimes., type: list, elements: str}
-        security_options: {description: Security options., type: list, elements: str}
-        containers_running: {description: Number of running containers., type: int}
-        errors: {description: Faults that the engine reports of itself., type: list, elements: str}
-        http_proxy: {description: Proxy of the engine., type: str}
-        https_proxy: {description: Proxy of the engine for HTTPS., type: str}
-        no_proxy: {description: Its exceptions., type: str}
-        networks:
-          description: Networks of the engine with C(driver), C(subnets) and C(gateway) of each.
-          type: dict
+      sample:
+        cli: /usr/bin/docker
+        present: true
+        running: true
+        error: ""
+        engine: docker
+        version: 26.1.5
+        api_version: "1.45"
+        storage_driver: overlay2
+        data_root: /var/lib/docker
+        cgroup_driver: systemd
+        cgroup_version: 2
+        cdi_spec_dirs: [/etc/cdi]
+        runtimes: [runc]
+        security_options: ["name=seccomp,profile=builtin"]
+        containers_running: 3
+        errors: []
+        http_proxy: ""
+        https_proxy: ""
+        no_proxy: ""
+        networks: {bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1}}
     openshell:
       description: C(path) and C(version) of each of OpenShell's programs; empty when missing.
       type: dict
@@ -201,7 +201,7 @@ facts:
           purpose: gateway
           ours: ""
           variable: ""
-          listeners: [{address: 127.0.0.1, user: nemoclaw, pid: 4711, process: openshell-gatew, unit: nemoclaw-gateway.service}]
+          listeners: [{address: 127.0.0.1, user: nemoclaw, pid: 47, process: openshell-gatew, unit: nemoclaw-gateway.service}]
     networks:
       description: C(routes) are the IPv4 networks this host has a route to, C(addresses) the IPv4 address of each interface.
       type: dict

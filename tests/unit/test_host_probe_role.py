@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role preflight on the machine that runs the tests: one module execution, every fault at once, in check mode too."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import ansible_collections.nemoclaw.fleet as collection
+
+COLLECTIONS = pathlib.Path(next(iter(collection.__path__))).parents[2]
+ROLE = pathlib.Path(__file__).resolve().parents[2] / "roles" / "preflight"
+# faults that the machine of the tests may have
+TOLERATED = ["init", "python_modules", "docker_present", "docker_running", "docker_version", "openshell", "openshell_gateway", "openshell_sandbox"]
+
+
+def play(folder, *flags, **variables):
+    """Run the role, then a task that names what it found; returns the exit code and the output."""
+    tasks = [
+        {"name": "Preflight", "ansible.builtin.include_role": {"name": "nemoclaw.fleet.preflight"}},
+        {"name": "Say", "ansible.builtin.debug": {"msg": "arch={{ preflight_probe.facts.arch }} ok={{ preflight_probe.ok }}"}},
+    ]
+    book = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": {"preflight_repair": TOLERATED, **variables}, "tasks": tasks}]
+    (folder / "play.yml").write_text(yaml.safe_dump(book))
+    settings = {"COLLECTIONS_PATH": COLLECTIONS, "INJECT_FACT_VARS": "false", "PYTHON_INTERPRETER": sys.executable, "NOCOLOR": "1"}
+    environment = {**os.environ, **{f"ANSIBLE_{name}": str(value) for name, value in settings.items()}}
+    program = pathlib.Path(sys.executable).parent / "ansible-playbook"
+    done = subprocess.run([program, *flags, "play.yml"], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def held_ports():
+    """Two ports that this test listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        yield [server.getsockname()[1] for server in (one, other)]
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"]], ids=["run", "check"])
+def test_ready(tmp_path, flags):
+    code, output = play(tmp_path, *flags)
+    assert code == 0, output
+    assert f"arch={os.uname().machine} ok=True" in output
+    assert "changed=0" in output
+
+
+def test_every_error_at_once(tmp_path, held_ports):
+    ports = [{"port": port, "purpose": f"part {port}", "variable": "nemoclaw_gateway.port"} for port in held_ports]
+    code, output = play(tmp_path, preflight_ports=ports)
+    assert code == 2
+    assert "This host is not ready; nothing was changed." in output
+    for port in held_ports:
+        assert f"port_{port}: 127.0.0.1:{port} (part {port}) is held by" in output
+    assert "set nemoclaw_gateway.port to a free port" in output
+
+
+def test_errors_that_do_not_stop(tmp_path, held_ports):
+    code, output = play(tmp_path, preflight_ports=[{"port": held_ports[0]}], preflight_fail=False)
+    assert code == 0, output
+    assert "ok=False" in output
+
+
+def test_limits_are_the_blueprints_unless_given(tmp_path):
+    code, output = play(tmp_path, preflight_requirements={"cpus": 100000})
+    assert code == 0, output
+    assert "CPUs, 100000 are the minimum" in output
+
+
+def test_one_module_execution():
+    tasks = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())
+    on_the_controller = {"ansible.builtin.debug", "ansible.builtin.fail"}
+    actions = [next(key for key in task if "." in key) for task in tasks]
+    assert [action for action in actions if action not in on_the_controller] == ["nemoclaw.fleet.host_probe"]
+
+
+def test_defaults_are_the_documented_ones():
+    defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+    options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == defaults
