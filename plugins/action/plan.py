@@ -38,7 +38,8 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": str(error)}
         if not args["credentials_needed"]:
             credentials = {entry["credential"]: "not needed" for entry in blueprint.yaml("inference/providers.yaml").values()}
-            variables[SECRETS] = {**variables.get(SECRETS, {}), **credentials}
+            given = variables.get(SECRETS)
+            variables[SECRETS] = {**(given if isinstance(given, dict) else {}), **credentials}
         unresolved = {problem.variable for problem in problems}
         problems += [found for found in checking.schema_problems(variables, schema) if found.variable not in unresolved]
         agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
@@ -83,7 +84,9 @@ class ActionModule(ActionBase):
         return found, problems
 
     def _blueprint(self, variables: dict[str, t.Any]) -> Blueprint:
-        chosen = variables.get("nemoclaw_blueprint") or {}
+        given = variables.get("nemoclaw_blueprint")
+        # what is no text is refused by the schema, which is read from the blueprint
+        chosen = {key: value for key, value in given.items() if isinstance(value, str)} if isinstance(given, dict) else {}
         source = chosen.get("source", "bundled")
         return Blueprint(BUNDLED if source == "bundled" else pathlib.Path(source).expanduser(), chosen.get("digest", ""), chosen.get("version", ""))
 

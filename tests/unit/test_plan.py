@@ -453,3 +453,30 @@ def test_every_variable_is_described():
 def test_the_nearest_word():
     assert variables.nearest("prot", ["port", "name"]) == "Did you mean port?"
     assert variables.nearest("zzz", ["port", "name"]) == "Known: name, port."
+
+
+def paths(schema, path=()):
+    for name, one in schema.get("properties", {}).items():
+        yield ".".join([*path, name])
+        yield from paths(one, (*path, name))
+        if isinstance(one.get("items"), dict):
+            yield from paths(one["items"], (*path, name, "0"))
+        if isinstance(one.get("additionalProperties"), dict):
+            yield from paths(one["additionalProperties"], (*path, name, "openclaw"))
+
+
+SCHEMA = yaml.safe_load((BUNDLED / "schema/variables.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", [*paths(SCHEMA)])
+def test_no_value_of_the_wrong_kind_ends_in_a_crash(path):
+    base = {**TYPICAL, "nemoclaw_images": {"openclaw": {}}, "nemoclaw_blueprint": {}, "nemoclaw_openshell": {}}
+    for value in (None, [], {}, "", "x", 7, -1, 1.5, True, [None], [7], ["x"], [[]], [{}], {"a": None}, {"a": {"b": []}}):
+        try:
+            given = changed(base, path, value)
+        except (TypeError, IndexError):
+            continue
+        for needed in (True, False) if path == "nemoclaw_credentials" else (True,):
+            result = run(given, credentials_needed=needed)
+            assert ("plan" in result) is not bool(result.get("failed"))
+            assert result.get("msg", "x")
