@@ -63,6 +63,14 @@ def docker(*words):
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=False).stdout.split()
 
 
+# What a transcript's own looks at Docker see: this replay's containers, not those of others on the same engine.
+DOCKER = """\
+#!/bin/sh
+case $1 in ps) shift; exec {docker} ps --filter label=openshell.ai/sandbox-namespace={namespace} "$@" ;; esac
+exec {docker} "$@"
+"""
+
+
 class Scenario:
     """Use as a context manager; `call` answers `{exit, stdout, stderr, seconds}` with run values as placeholders."""
 
@@ -72,8 +80,11 @@ class Scenario:
         self.dir.chmod(0o755)
         self.cwd = self.dir / "cwd"
         self.cwd.mkdir()
+        (self.dir / "bin").mkdir()
+        (self.dir / "bin/docker").write_text(DOCKER.format(docker=shutil.which("docker"), namespace=NAMESPACE))
+        (self.dir / "bin/docker").chmod(0o755)
         self.env = {
-            "PATH": f"{binaries}:{os.environ['PATH']}", "HOME": str(self.dir / "home"),
+            "PATH": f"{self.dir}/bin:{binaries}:{os.environ['PATH']}", "HOME": str(self.dir / "home"),
             "XDG_CONFIG_HOME": str(self.dir / "config"), "XDG_STATE_HOME": str(self.dir / "state"), "XDG_DATA_HOME": str(self.dir / "data"),
             "NO_COLOR": "1", "OPENSHELL_NO_BROWSER": "1", "LC_ALL": "C.UTF-8", "OPENSHELL_TELEMETRY_ENABLED": "false",
             "OPENSHELL_EMULATOR_PYTHON": sys.executable,
@@ -195,7 +206,7 @@ class Scenario:
             (self.cwd / name).parent.mkdir(parents=True, exist_ok=True)
             (self.cwd / name).write_text(text)
         until, begin = step.get("until"), time.monotonic()
-        patience = PATIENCE if until and until in str(step["stdout"]) + str(step["stderr"]) else IMPATIENCE
+        patience = PATIENCE if until and until in step.get("stdout", until) + step.get("stderr", "") else IMPATIENCE
         while True:
             answer = self.once(step)
             if not until or until in answer["stdout"] + answer["stderr"] or time.monotonic() - begin > patience:
@@ -207,12 +218,12 @@ class Scenario:
         env = {**self.env, **step.get("env", {})}
         out, err = (open(self.dir / name, "w+b") for name in ("stdout", "stderr"))
         # Where the real program was seen never to return, its streams were pipes that stayed open; a pipe is then what shows it.
-        never = step["exit"] == "timeout"
+        never = step.get("exit") == "timeout"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if never else {"stdout": out, "stderr": err}
         begin = time.monotonic()
         process = subprocess.Popen(argv, env=env, cwd=self.cwd, stdin=subprocess.PIPE, **pipes)
         try:
-            stdout, stderr = process.communicate(step.get("stdin", "").encode(), min(step["seconds"], IMPATIENCE) if never else 600)
+            stdout, stderr = process.communicate(step.get("stdin", "").encode(), min(step.get("seconds", IMPATIENCE), IMPATIENCE) if never else 600)
             code = process.returncode
         except subprocess.TimeoutExpired as expired:
             process.kill()

@@ -273,7 +273,7 @@ def _positional(command, matches, index, word):
 def _unexpected(command, word, used=()):
     tip, used = "", list(used)
     if word.startswith("--"):
-        labels = [a.label for a in command.arguments if a.label]
+        labels = [a.label for a in command.arguments if (a.label or "").startswith("--")]
         similar = difflib.get_close_matches(word, labels, 1, 0.8)
         if similar:
             tip = f"  tip: a similar argument exists: '{similar[0]}'\n\n"

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ import ssl
 import urllib.parse
 
 from ..errors import Failure, NotRecorded, Refusal
+from ..supervisor import http1
 
 STREAM_LOST = Refusal("UNAVAILABLE", "exec relay closed before the command reported an exit status")
 
@@ -72,33 +72,44 @@ class Client:
         head = f"POST /{name} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
             sock.sendall(head.encode() + body)
-            answer = http.client.HTTPResponse(sock, method="POST")
-            answer.begin()
-        except (OSError, http.client.HTTPException):
-            raise Failure("transport error", "connection closed before message completed") from None
-        return sock, answer
+            answer = sock.makefile("rb", buffering=0)       # not one byte beyond the head: frames may follow
+            head = http1.read_head(answer)
+        except OSError:
+            head = None
+        if head is None:
+            raise Failure("transport error", "connection closed before message completed")
+        return sock, int(head.first[1]), lambda: json.loads(_exactly(answer, int(head.get("content-length"))))
 
     def call(self, name, /, **args):
         """The answer of one call; raises Refusal, Failure, NotRecorded."""
-        sock, answer = self._request(name, args)
+        sock, status, data = self._request(name, args)
         with sock:
-            return _judged(answer)
+            return _judged(status, data())
 
     def stream(self, name, /, **args):
         """An open stream: a socket that carries frames."""
-        sock, answer = self._request("stream/" + name, args)
-        if answer.status != 101:
+        sock, status, data = self._request("stream/" + name, args)
+        if status != 101:
             with sock:
-                return _judged(answer)
+                return _judged(status, data())
         return sock
 
 
-def _judged(answer):
-    data = json.loads(answer.read())
-    if answer.status == 501:
+def _exactly(file, size):
+    data = b""
+    while len(data) < size:
+        piece = file.read(size - len(data))
+        if not piece:
+            raise Failure("transport error", "connection closed before message completed")
+        data += piece
+    return data
+
+
+def _judged(status, data):
+    if status == 501:
         refusal = NotRecorded("")
         refusal.args = (data["message"],)
         raise refusal
-    if answer.status != 200:
+    if status != 200:
         raise Refusal(data["code"], data["message"])
     return data

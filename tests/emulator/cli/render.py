@@ -8,7 +8,7 @@ import json
 import re
 import sys
 
-WIDTH = 80
+WIDTH = 78      # of 80 columns, the real program leaves two
 
 
 def _style(code, end):
@@ -77,7 +77,7 @@ def wrapped(text, first, rest):
     lines = []
     for paragraph in text.split("\n"):
         line, prefix = "", first if not lines else rest
-        for piece in re.findall(r"\S*?[/-]+(?=\S)|\S+\s*|\s+", paragraph):
+        for piece in re.findall(r"\S*?[/-]+(?=[^\s\d/-])|\S+\s*|\s+", paragraph):
             if line and len(prefix) + len(line) + len(piece.rstrip()) > WIDTH:
                 lines.append(prefix + line.rstrip())
                 line, prefix = "", rest

@@ -200,7 +200,7 @@ def _wait_ready(client, sandbox, workspace, structured):
         if now["sandbox"]["phase"] == "Ready":
             return now["sandbox"]
         if now["sandbox"]["phase"] == "Error":
-            raise Failure(f"sandbox entered error phase while provisioning: {now['error']}")
+            raise Failure(f"sandbox entered error phase while provisioning: {now['error'] or 'the container ended'}")
         if time.monotonic() - idle > limit:
             raise Failure(f"sandbox provisioning timed out after {limit}s")
         time.sleep(0.03)

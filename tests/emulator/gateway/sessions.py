@@ -226,7 +226,7 @@ class Watch:
             state = states.get(sandbox["id"])
             if state == "running":
                 self.attach(sandbox)
-            elif state is None and sandbox["phase"] != "Error":
+            elif state is None and not sandbox["error"]:
                 self.forget(sandbox)
             elif state is not None and sandbox["phase"] in ("Ready", "Provisioning", "Starting"):
                 self.gateway.change(sandbox["id"], phase="Error")

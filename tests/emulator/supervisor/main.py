@@ -25,6 +25,7 @@ from .credentials import Credentials
 from .proxy import Proxy
 
 PORT = 17680
+LOG_SECONDS = 5                 # the gateway's log shows the supervisor's lines late, as the real one does
 TOKEN = "/etc/openshell/auth/emulator-token"
 
 
@@ -89,7 +90,7 @@ class Supervisor:
 
     def ship_logs(self, sock):
         while self.session is sock:
-            time.sleep(1)
+            time.sleep(LOG_SECONDS)
             lines = [self.logs.popleft() for _ in range(len(self.logs))]
             if lines:
                 try:
