@@ -14,6 +14,7 @@ import typing as t
 from ansible import constants as C
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
@@ -60,7 +61,9 @@ class ActionModule(ActionBase):
         try:
             programs = self._programs(variables["nemoclaw_openshell"], blueprint.data["openshell"]["programs"])
         except OSError as error:
-            return self._refused([Problem("nemoclaw_openshell.path", f"{error.filename}: {error.strerror}.", "It must hold openshell, openshell-gateway and openshell-sandbox.")])
+            return self._refused(
+                [Problem("nemoclaw_openshell.path", f"{error.filename}: {error.strerror}.", "It must hold openshell, openshell-gateway and openshell-sandbox.")]
+            )
         inputs = planning.Inputs((task_vars or {})["inventory_hostname"], _plain(variables), blueprint, _plain(args["facts"]), programs)
         if problems := planning.fact_problems(inputs):
             return self._refused(problems)
@@ -69,7 +72,11 @@ class ActionModule(ActionBase):
     def _refused(self, problems: list[Problem]) -> dict[str, t.Any]:
         listing = "\n".join(f"  - {problem}" for problem in problems)
         count = "is 1 mistake" if len(problems) == 1 else f"are {len(problems)} mistakes"
-        return {"failed": True, "msg": f"There {count} in the variables of this host; nothing was changed.\n{listing}", "errors": [problem._asdict() for problem in problems]}
+        return {
+            "failed": True,
+            "msg": f"There {count} in the variables of this host; nothing was changed.\n{listing}",
+            "errors": [problem._asdict() for problem in problems],
+        }
 
     def _variables(self, task_vars: dict[str, t.Any]) -> tuple[dict[str, t.Any], list[Problem]]:
         """The user's variables as plain values, secrets reduced to whether they are there, and those that could not be resolved."""

@@ -22,8 +22,11 @@ requirements:
 
 PREFIX = "nemoclaw.fleet."
 # run on the controller alone
-CONTROLLER_ONLY = {"nemoclaw.fleet.plan", "ansible.builtin.include_role", "ansible.builtin.include_tasks", "ansible.builtin.fail", "ansible.builtin.assert", "ansible.builtin.debug",
-                   "ansible.builtin.set_fact", "ansible.builtin.validate_argument_spec", "ansible.builtin.meta", "include_role", "include_tasks"}  # fmt: skip
+CONTROLLER_ONLY = {
+    "nemoclaw.fleet.plan",
+    *(f"ansible.builtin.{name}" for name in ("assert", "debug", "fail", "include_role", "include_tasks", "meta", "set_fact", "validate_argument_spec")),
+    *("include_role", "include_tasks"),
+}
 
 
 class Host:

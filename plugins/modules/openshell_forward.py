@@ -9,7 +9,8 @@ module: openshell_forward
 short_description: A port of the host that leads into an OpenShell sandbox
 version_added: 0.1.0
 description:
-  - Keeps a port of the host forwarded to a port in a sandbox by a systemd unit, so that it is back after a reboot, and waits until the service behind it answers.
+  - Keeps a port of the host forwarded to a port in a sandbox by a systemd unit, so that it is back after a reboot.
+  - Waits until the service behind it answers.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 attributes:
   check_mode: {support: full}

@@ -44,7 +44,9 @@ class Blueprint:
             raise BlueprintError(f"There is no blueprint in {self.root} (nemoclaw_blueprint.source): {error.strerror}: {MANIFEST}.") from None
         if manifest != pins(self.root):
             differing = {line.split("  ", 1)[1] for line in set(manifest.splitlines()) ^ set(pins(self.root).splitlines())}
-            raise BlueprintError(f"The blueprint in {self.root} was changed: {', '.join(sorted(differing))} not as pinned in {MANIFEST}. `make manifest` pins anew.")
+            raise BlueprintError(
+                f"The blueprint in {self.root} was changed: {', '.join(sorted(differing))} not as pinned in {MANIFEST}. `make manifest` pins anew."
+            )
         actual = hashlib.sha256(manifest.encode()).hexdigest()
         if digest and digest != actual:
             raise BlueprintError(f"The blueprint in {self.root} has the digest {actual}, not {digest} (nemoclaw_blueprint.digest).")
@@ -54,7 +56,7 @@ class Blueprint:
         return (self.root / name).read_text(encoding="utf-8")
 
     def yaml(self, name: str) -> t.Any:
-        return yaml.load(self.text(name), Loader=LOADER)  # noqa: S506
+        return yaml.load(self.text(name), Loader=LOADER)
 
     def render(self, name: str, /, **values: t.Any) -> str:
         """A template of the blueprint; a value that it lacks is an error."""

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+
 from ansible_collections.nemoclaw.fleet.plugins.action.plan import ActionModule
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.build_context import build_name
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError, pins
@@ -381,7 +382,7 @@ def test_agents_need_a_model():
 
 
 def test_a_variable_that_cannot_be_resolved_is_named():
-    [error] = [e for e in run({**TYPICAL, "nemoclaw_user": template("{{ not_defined_anywhere }}")})["errors"]]
+    [error] = run({**TYPICAL, "nemoclaw_user": template("{{ not_defined_anywhere }}")})["errors"]
     assert (error["variable"], "not_defined_anywhere" in error["problem"]) == ("nemoclaw_user", True)
 
 

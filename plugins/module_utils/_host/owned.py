@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import typing as t
 
 
 def make_dir(path: str, account: pwd.struct_passwd) -> None:
@@ -30,7 +29,7 @@ def write(path: str, content: str | bytes, account: pwd.struct_passwd) -> None:
     os.replace(temporary, path)
 
 
-def read(path: str) -> t.Optional[bytes]:
+def read(path: str) -> bytes | None:
     """A file's bytes; None where there is none."""
     try:
         with open(path, "rb") as stream:

@@ -55,11 +55,15 @@ def write(client: OpenShell, sandbox: str, path: str, content: str, mode: str, v
     new = f"{path}.new"
     written = run(client, sandbox, ["sh", "-c", _WRITE, "sh", path, mode], stdin=content)
     if written.rc:
-        raise OpenShellError("other", f"{path} could not be written in the sandbox {sandbox}: {written.stderr.strip()}", written.rc, ["sandbox", "exec", sandbox])
+        raise OpenShellError(
+            "other", f"{path} could not be written in the sandbox {sandbox}: {written.stderr.strip()}", written.rc, ["sandbox", "exec", sandbox]
+        )
     if validate:
         given = {key: value.replace("{path}", new) for key, value in (env or {}).items()}
         checked = run(client, sandbox, [word.replace("{path}", new) for word in validate], env=given, timeout=120)
         if checked.rc:
             run(client, sandbox, ["rm", "-f", "--", new])
-            raise OpenShellError("invalid", f"{validate[0]} refuses the new {path}: {(checked.stdout + checked.stderr).strip()[-800:]}", checked.rc, ["sandbox", "exec"])
+            raise OpenShellError(
+                "invalid", f"{validate[0]} refuses the new {path}: {(checked.stdout + checked.stderr).strip()[-800:]}", checked.rc, ["sandbox", "exec"]
+            )
     run(client, sandbox, ["mv", "-f", "--", new, path])

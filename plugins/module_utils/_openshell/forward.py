@@ -67,7 +67,7 @@ class Forward(Resource):
 
     def answers(self, path: str) -> int:
         """HTTP status of the path through the port; 0 when nothing answers."""
-        host = "127.0.0.1" if self.desired["bind"] in ("0.0.0.0", "::") else self.desired["bind"]  # noqa: S104
+        host = "127.0.0.1" if self.desired["bind"] in ("0.0.0.0", "::") else self.desired["bind"]
         connection = http.client.HTTPConnection(host, self.desired["port"], timeout=5)
         try:
             connection.request("GET", path)

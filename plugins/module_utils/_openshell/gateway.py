@@ -84,7 +84,9 @@ class Gateway(Resource):
         deadline = time.monotonic() + self.desired.get("timeout", 60)
         while not all(os.path.isfile(os.path.join(self.desired["tls_dir"], source)) for source in BUNDLE.values()):
             if time.monotonic() > deadline:
-                raise ResourceError(f"There are no certificates in {self.desired['tls_dir']}.", "See `journalctl -u nemoclaw-gateway`: the gateway makes them at its start.")
+                raise ResourceError(
+                    f"There are no certificates in {self.desired['tls_dir']}.", "See `journalctl -u nemoclaw-gateway`: the gateway makes them at its start."
+                )
             time.sleep(0.2)
 
     def await_connected(self) -> None:
@@ -92,5 +94,7 @@ class Gateway(Resource):
         while not self.client.connected():
             if time.monotonic() > deadline:
                 self.client.json("status", timeout=20)  # raises with the reason where there is one
-                raise ResourceError(f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.", "See `journalctl -u nemoclaw-gateway`.")
+                raise ResourceError(
+                    f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.", "See `journalctl -u nemoclaw-gateway`."
+                )
             time.sleep(0.2)

@@ -67,7 +67,11 @@ class Policy(Resource):
         """All differences, those that take a rebuild (C(static_changes)) last."""
         desired = self.desired["policy"]
         before, after = rules(state), rules(desired)
-        changes = [self.change(f"network_policies.{key}", before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+        changes = [
+            self.change(f"network_policies.{key}", before.get(key), after.get(key))
+            for key in sorted(before.keys() | after.keys())
+            if before.get(key) != after.get(key)
+        ]
         for key in PATHS:
             missing = [path for path in filesystem(desired)[key] if path not in filesystem(state)[key]]
             if missing:
@@ -79,7 +83,11 @@ class Policy(Resource):
         desired = self.desired["policy"]
         if not state:
             return []
-        changes = [self.change(key, state.get(key) or {}, desired.get(key) or {}) for key in ("landlock", "process") if (state.get(key) or {}) != (desired.get(key) or {})]
+        changes = [
+            self.change(key, state.get(key) or {}, desired.get(key) or {})
+            for key in ("landlock", "process")
+            if (state.get(key) or {}) != (desired.get(key) or {})
+        ]
         if filesystem(state)["include_workdir"] != filesystem(desired)["include_workdir"]:
             changes.append(self.change("filesystem_policy.include_workdir", filesystem(state)["include_workdir"], filesystem(desired)["include_workdir"]))
         return changes
@@ -88,7 +96,9 @@ class Policy(Resource):
         static = self.static_changes(state)
         if static:
             fields = ", ".join(change.field for change in static)
-            raise ResourceError(f"The policy of the sandbox {self.name} differs in {fields}, which a running sandbox cannot change.", "It takes a rebuild of the sandbox.")
+            raise ResourceError(
+                f"The policy of the sandbox {self.name} differs in {fields}, which a running sandbox cannot change.", "It takes a rebuild of the sandbox."
+            )
         timeout = self.desired.get("timeout") or 120
         with policy_file(merged(self.desired["policy"], state)) as path:
             try:

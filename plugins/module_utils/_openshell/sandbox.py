@@ -170,7 +170,9 @@ class Sandbox(Resource):
         elif phase == "Error":
             labels = {"openshell.ai/managed-by": "openshell", "openshell.ai/sandbox-name": self.name}
             if not self._start or not self._start(labels):
-                raise ResourceError(f"The sandbox {self.name} is in phase Error and its container cannot be started.", f"See `openshell logs {self.name}`. {REBUILD_REMEDY}")
+                raise ResourceError(
+                    f"The sandbox {self.name} is in phase Error and its container cannot be started.", f"See `openshell logs {self.name}`. {REBUILD_REMEDY}"
+                )
         self._await(lambda found: bool(found) and found["phase"] == "Ready", "become Ready")
 
     def _await(self, done: t.Callable[[t.Any], bool], aim: str) -> None:

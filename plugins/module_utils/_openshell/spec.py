@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import BIN_DIR, OpenShell
 
 OPENSHELL_OPTIONS: dict[str, dict[str, t.Any]] = {

@@ -45,7 +45,13 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
     engine = (inputs.facts.get("docker") or {}).get("networks") or {}
     own = {ipaddress.ip_network(s) for name, network in engine.items() if name == ours for s in network.get("subnets", [])}
     used = {s: f"the Docker network {name}" for name, network in engine.items() if name != ours for s in network.get("subnets", [])}
-    used.update({route: "a route of the host" for route in (inputs.facts.get("networks") or {}).get("routes", []) if ipaddress.ip_network(route) not in own and route not in used})
+    used.update(
+        {
+            route: "a route of the host"
+            for route in (inputs.facts.get("networks") or {}).get("routes", [])
+            if ipaddress.ip_network(route) not in own and route not in used
+        }
+    )
     return [
         Problem("nemoclaw_gateway.subnet", f"{subnet} overlaps {other}, {what}.", "Choose a free subnet.")
         for other, what in sorted(used.items())
@@ -91,7 +97,13 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
         "owner": owner["name"],
     }
     programs = [
-        {"path": f"{bin_dir}/{name}", "owner": "root", "group": "root", "mode": "0755", **({"sha256": inputs.programs[name]} if name in inputs.programs else {})}
+        {
+            "path": f"{bin_dir}/{name}",
+            "owner": "root",
+            "group": "root",
+            "mode": "0755",
+            **({"sha256": inputs.programs[name]} if name in inputs.programs else {}),
+        }
         for name in data["openshell"]["programs"]
     ]
     toml = inputs.blueprint.render("gateway/gateway.toml.j2", **values)
@@ -172,7 +184,8 @@ def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[s
 def _policy(inputs: Inputs, manifest: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
     base = inputs.blueprint.yaml(manifest["policy"])
     custom = {
-        rule["name"]: {**rule, "binaries": [{"path": b} if isinstance(b, str) else b for b in rule["binaries"]]} for rule in sandbox.get("policy", {}).get("custom", [])
+        rule["name"]: {**rule, "binaries": [{"path": b} if isinstance(b, str) else b for b in rule["binaries"]]}
+        for rule in sandbox.get("policy", {}).get("custom", [])
     }
     return {**base, "network_policies": {**(base.get("network_policies") or {}), **custom}}
 
@@ -207,7 +220,14 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
             "files": files,
         },
         "unit": {"name": unit_name, "content": inputs.blueprint.render(unit, **values, digest=running)},
-        "forward": {"sandbox": name, "port": port, "target_port": manifest["port"], "bind": "127.0.0.1", "ready": manifest["health_path"], "timeout": manifest["start_timeout"]},
+        "forward": {
+            "sandbox": name,
+            "port": port,
+            "target_port": manifest["port"],
+            "bind": "127.0.0.1",
+            "ready": manifest["health_path"],
+            "timeout": manifest["start_timeout"],
+        },
         "verify": {
             "argv": [word.replace("{prompt}", inputs.variables["nemoclaw_verify_prompt"]) for word in manifest["verify_argv"]],
             "timeout": manifest["verify_timeout"],

@@ -173,7 +173,9 @@ def _inference_problems(variables: dict[str, t.Any], providers: dict[str, t.Any]
         return
     url = inference.get("endpoint_url") or provider.get("endpoint_url")
     if not url:
-        yield Problem(f"{where}.endpoint_url", f"is missing; the provider {inference['provider']} has no endpoint of its own.", "Set it to the server's base URL.")
+        yield Problem(
+            f"{where}.endpoint_url", f"is missing; the provider {inference['provider']} has no endpoint of its own.", "Set it to the server's base URL."
+        )
     elif wrong := _url_problem(url):
         yield Problem(f"{where}.endpoint_url", *wrong)
     if (api := inference.get("preferred_api")) and api not in provider["apis"]:
@@ -253,7 +255,11 @@ def _gateway_problems(variables: dict[str, t.Any]) -> t.Iterator[Problem]:
         yield Problem("nemoclaw_gateway.subnet", f"{error}.", "Give a subnet such as 172.30.200.0/24.")
     openshell = variables["nemoclaw_openshell"]
     if openshell["source"] == "directory" and not openshell.get("path"):
-        yield Problem("nemoclaw_openshell.path", "is missing or empty; the source directory needs it.", "Set it to the directory on the controller with the three programs.")
+        yield Problem(
+            "nemoclaw_openshell.path",
+            "is missing or empty; the source directory needs it.",
+            "Set it to the directory on the controller with the three programs.",
+        )
 
 
 def ports(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> dict[str, int]:
