@@ -71,7 +71,8 @@ class Host:
     def _start(self, command: t.Sequence[str]) -> subprocess.Popen[str] | Outcome:
         environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
         try:
-            return subprocess.Popen(
+            # run_command would wait for a child that cannot be killed
+            return subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [self.path(command[0]), *command[1:]], env=environment, start_new_session=True, encoding="utf-8", errors="replace",
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip

@@ -237,7 +237,7 @@ def _tls(host: str, port: int, text: str) -> str:
         ("self signed", "has a certificate that no CA known to this host has signed"),
         ("unable to get local issuer", "has a certificate of a CA that this host does not know"),
         ("expired", "has a certificate that has expired"),
-        ("Hostname mismatch", "has a certificate for another name"),
+        ("not valid for", "has a certificate for another name"),
         ("doesn't match", "has a certificate for another name"),
     ):
         if sign.lower() in text.lower():
