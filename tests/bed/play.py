@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,8 +43,13 @@ class Play:
         return [entry["result"] for entry in self.results if entry["host"] == host and action in ("", entry["action"])]
 
 
-def play(playbook, inventory, *arguments, limit="", variables=None, check=False, diff=False, environment=None, show=False, timeout=1800) -> Play:
-    """Run ansible-playbook; never raises for a failed run. ``playbook`` is a path or a name in playbooks/; ``show`` passes the output on as it comes."""
+def play(
+    playbook, inventory, *arguments, limit="", variables=None, check=False, diff=False, environment=None, show=False, timeout=1800, kill_at=""
+) -> Play:
+    """Run ansible-playbook; never raises for a failed run. ``playbook`` is a path or a name in playbooks/; ``show`` passes the output on as it comes.
+
+    ``kill_at`` is a text in the output at which ansible-playbook is killed with all its workers, as when its machine dies.
+    """
     path = Path(playbook) if Path(playbook).exists() else CHECKOUT / "playbooks" / playbook
     argv = ["ansible-playbook", "-i", str(inventory), str(path), *arguments]
     argv += ["--limit", limit] if limit else []
@@ -55,13 +61,16 @@ def play(playbook, inventory, *arguments, limit="", variables=None, check=False,
         env |= {"ANSIBLE_FORCE_COLOR": "1"} if show and sys.stdout.isatty() else {"ANSIBLE_NOCOLOR": "1"}
         began, lines = time.monotonic(), []
         process = subprocess.Popen(
-            argv, cwd=CHECKOUT, env=env | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            argv, cwd=CHECKOUT, env=env | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=bool(kill_at),
+        )  # fmt: skip
         with process:
             for line in process.stdout:
                 lines.append(line)
                 if show:
                     print(line, end="", flush=True)
+                if kill_at and kill_at in line:
+                    os.killpg(process.pid, signal.SIGKILL)
                 if time.monotonic() - began > timeout:
                     process.kill()
         entries = [json.loads(line) for line in record]
