@@ -19,6 +19,7 @@ if [ "$(id -u)" != 0 ]; then
   exec sudo --preserve-env=PATH,NEMOCLAW_CACHE,OPENSHELL_BIN_DIR,PYTHON NEMOCLAW_CACHE="${NEMOCLAW_CACHE:-$HOME/.cache/nemoclaw-fleet}" "$0" "$@"
 fi
 export NEMOCLAW_CACHE=${NEMOCLAW_CACHE:-$HOME/.cache/nemoclaw-fleet}
+export PATH=$PATH:/usr/sbin:/sbin
 python=${PYTHON:-python3}
 mkdir -p "$NEMOCLAW_CACHE"
 
@@ -30,23 +31,25 @@ exec 9>"$NEMOCLAW_CACHE/bootstrap.lock"
 flock 9
 
 # --- packages -------------------------------------------------------------------------------------------------------------------------
-declare -A provides=([docker]=docker.io [iptables]=iptables [mmdebstrap]=mmdebstrap [shellcheck]=shellcheck [ssh]=openssh-client
-  [rsync]=rsync [git]=git [npm]=npm [python3]=python3 [sysctl]=procps [curl]=curl)
+install_packages() {
+  say "installing $*"
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::http::Pipeline-Depth=0 -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+  "${apt[@]}" update
+  "${apt[@]}" install --yes --no-install-recommends "$@" >/dev/null
+}
+engine_answers() { docker version >/dev/null 2>&1; }
+
+declare -A provides=([iptables]=iptables [mmdebstrap]=mmdebstrap [shellcheck]=shellcheck [ssh]=openssh-client [rsync]=rsync [git]=git [npm]=npm
+  [python3]=python3 [sysctl]=procps [curl]=curl)
 missing=()
 for command in "${!provides[@]}"; do
-  PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${provides[$command]}")
+  command -v "$command" >/dev/null || missing+=("${provides[$command]}")
 done
-# Newer Debian and Ubuntu releases split the client from the engine, and the keys of Debian's archive from their own.
-command -v docker >/dev/null || ! apt-cache show docker-cli >/dev/null 2>&1 || missing+=(docker-cli)
-command -v dockerd >/dev/null || docker info >/dev/null 2>&1 || missing+=(docker.io)
+engine_answers || command -v dockerd >/dev/null || missing+=(docker.io)
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 "$python" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
-if [ ${#missing[@]} -gt 0 ]; then
-  say "installing ${missing[*]}"
-  apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::http::Pipeline-Depth=0 -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
-  "${apt[@]}" update
-  "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null
-fi
+[ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+command -v docker >/dev/null || install_packages docker-cli # a package of its own since Debian 13
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   die "$python is $("$python" --version 2>&1), ansible-core 2.19 needs Python 3.11 or newer: install one and set PYTHON"
 
@@ -79,7 +82,6 @@ if [ ! -e /sys/fs/cgroup/cgroup.controllers ] && ! mountpoint -q /sys/fs/cgroup/
 fi
 
 # --- the Docker engine ----------------------------------------------------------------------------------------------------------------
-engine_answers() { docker version >/dev/null 2>&1; }
 # A killed engine leaves its pid file; when the number is in use again, by whatever program, the next engine refuses to start.
 drop_stale_pid_file() {
   local pid
@@ -114,7 +116,7 @@ if [ -z "${OPENSHELL_BIN_DIR:-}" ]; then
   done
 fi
 export OPENSHELL_BIN_DIR
-export PATH=$venv/bin:$PATH:/usr/sbin:/sbin
+export PATH=$venv/bin:$PATH
 export ANSIBLE_COLLECTIONS_PATH=$collections ANSIBLE_CONFIG=$checkout/ansible.cfg
 export PYTHONPATH=$checkout:$collections PYTHONPYCACHEPREFIX=$NEMOCLAW_CACHE/pycache
 cd "$checkout"

@@ -13,9 +13,9 @@ from tests.bed.paths import CHECKOUT
 
 
 def shell_scripts() -> list[str]:
-    """Every file of the checkout that starts with a shell's name."""
-    listed = subprocess.run(["git", "grep", "-lIE", "^#!/(usr/)?bin/(env )?(ba)?sh"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    return listed.stdout.split()
+    """Every file of the checkout whose first line names a shell."""
+    listed = subprocess.run(["git", "grep", "-nIE", "^#!.*/(env )?(ba)?sh"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    return [name for name, line, _text in (found.split(":", 2) for found in listed.splitlines()) if line == "1"]
 
 
 @pytest.mark.parametrize(
