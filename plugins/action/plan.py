@@ -53,7 +53,7 @@ class ActionModule(ActionBase):
             "changed": False,
             "owner": variables["nemoclaw_user"],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
-            "ports": [{"port": port, "purpose": name, "ours": "nemoclaw-"} for name, port in checking.ports(variables, agents).items()],
+            "ports": [{"port": port, "purpose": name, "variable": name, "ours": "nemoclaw-"} for name, port in checking.ports(variables, agents).items()],
             "requirements": blueprint.data["requirements"],
         }
         if args["facts"] is None:

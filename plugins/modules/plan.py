@@ -50,7 +50,7 @@ ports:
   returned: success
   type: list
   elements: dict
-  sample: [{port: 8080, purpose: nemoclaw_gateway.port, ours: nemoclaw-}]
+  sample: [{port: 8080, purpose: nemoclaw_gateway.port, variable: nemoclaw_gateway.port, ours: nemoclaw-}]
 owner:
   description: The user that owns the gateway.
   returned: success
