@@ -8,7 +8,7 @@ import os
 import time
 
 from .hosts import Bed
-from .images import ensure_all
+from .images import OPENCLAW, ensure_all
 from .paths import CHECKOUT, TESTS
 from .play import Play, play
 
@@ -40,7 +40,7 @@ def demo(arguments: list[str]) -> int:
     heading("1 of 4: images and model server (kept in the cache)")
     ensure_all(lambda text: print(text, flush=True))
     heading("2 of 4: three hosts")
-    Bed("demo", 3).up(lambda text: print(text, flush=True))
+    Bed("demo", 3).up(lambda text: print(text, flush=True), load=[OPENCLAW])
     binaries = os.environ["OPENSHELL_BIN_DIR"]
     kind = "the emulator" if binaries.startswith(str(TESTS)) else "the real one"
     heading(f"3 of 4: onboard the fleet (OpenShell: {kind}, {binaries})")

@@ -7,6 +7,7 @@ Everything made here carries the label ``nemoclaw.fleet/bed=NAME`` and is found 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from .paths import IMAGES, SSH_KEY, TESTS
 from .shell import CommandFailed, docker, run
 
 LABEL = "nemoclaw.fleet/bed"
+MADE = "nemoclaw.fleet/made-from"  # digest of how a host was made
 SUITES = ("bookworm", "trixie")  # of h1, h2, h1 again …
 NETWORKS = {"demo": 77, "test": 78, "molecule": 79}  # third octet; others get one of 80 to 199 by their name
 CAPABILITIES = """
@@ -74,33 +76,39 @@ class Host:
     def read_file(self, path: str) -> str:
         return self.exec("cat", path).stdout
 
+    def run_options(self) -> list[str]:
+        """What `docker run` makes this host from, but for the label that remembers it."""
+        options, command = boot_options()
+        binds = {
+            images.LLAMA: "/opt/llama-server",
+            TESTS / "kit": "/opt/tiny-agent",
+            IMAGES: "/bed/images",
+            TESTS / "emulator": "/usr/local/lib/openshell-emulator",
+            Path(f"{SSH_KEY}.pub"): "/etc/ssh/bed_authorized_keys",
+            Path("/lib/modules"): "/lib/modules",
+        }
+        return [
+            *("--name", self.container, "--hostname", self.name, "--label", f"{LABEL}={self.bed.name}"),
+            *("--network", self.bed.network, "--ip", self.address),
+            *capability_options(),
+            *(f"--security-opt={option}=unconfined" for option in ("seccomp", "apparmor", "systempaths")),
+            *("--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "--stop-signal=SIGRTMIN+3", "--env=container=docker"),
+            *options,
+            f"--mount=type=volume,src={self.container}-docker,dst=/var/lib/docker,volume-label={LABEL}={self.bed.name}",
+            *(f"--mount=type=bind,src={source},dst={target},readonly" for source, target in binds.items() if source.exists()),
+            images.HOSTS[self.suite].tag,
+            *command,
+        ]
+
     def create(self) -> None:
-        """Make and boot the host; one that exists is only booted."""
-        if self.state() is None:
-            options, command = boot_options()
-            kit = TESTS / "kit"
-            mounts = [
-                f"type=volume,src={self.container}-docker,dst=/var/lib/docker,volume-label={LABEL}={self.bed.name}",
-                f"type=bind,src={images.LLAMA},dst=/opt/llama-server,readonly",
-                f"type=bind,src={kit},dst=/opt/tiny-agent,readonly",
-                f"type=bind,src={IMAGES},dst=/bed/images,readonly",
-                f"type=bind,src={TESTS / 'emulator'},dst=/usr/local/lib/openshell-emulator,readonly",
-                f"type=bind,src={SSH_KEY}.pub,dst=/etc/ssh/bed_authorized_keys,readonly",
-                "type=bind,src=/lib/modules,dst=/lib/modules,readonly",
-            ]
-            docker(
-                "run",
-                "--detach",
-                *("--name", self.container, "--hostname", self.name, "--label", f"{LABEL}={self.bed.name}"),
-                *("--network", self.bed.network, "--ip", self.address),
-                *capability_options(),
-                *(f"--security-opt={option}=unconfined" for option in ("seccomp", "apparmor", "systempaths")),
-                *("--tmpfs=/run", "--tmpfs=/run/lock", "--tmpfs=/tmp:exec", "--stop-signal=SIGRTMIN+3", "--env=container=docker"),
-                *options,
-                *(f"--mount={mount}" for mount in mounts if "src=/" not in mount or Path(mount.split("src=")[1].split(",")[0]).exists()),
-                images.HOSTS[self.suite].tag,
-                *command,
-            )
+        """Make and boot the host; one that exists is only booted, unless it would be made otherwise now."""
+        options = self.run_options()
+        made = hashlib.sha256("\0".join(options).encode()).hexdigest()[:12]
+        found = run("docker", "container", "inspect", "--format", f'{{{{index .Config.Labels "{MADE}"}}}}', self.container, check=False)
+        if found.returncode == 0 and found.stdout.strip() != made:
+            self.remove()
+        if found.stdout.strip() != made:
+            docker("run", "--detach", "--label", f"{MADE}={made}", *options)
         self.start()
 
     def state(self) -> str | None:
