@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Reads in one call what a plan needs to know about a host, and judges it. Read-only.
   - Every check is reported at once. The module itself does not fail; the role P(nemoclaw.fleet.preflight#role) stops on errors.
-  - Needs nothing but Python on the host. Run it with C(become), without it the holders of ports stay unknown.
+  - Needs nothing but Python on the host. Without C(become) the holders of ports stay unknown.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 options:
   users:
@@ -95,11 +95,6 @@ EXAMPLES = r"""
       - {port: 18789, purpose: dashboard of assistant}
   become: true
   register: probe
-
-- name: Stop on errors
-  ansible.builtin.assert:
-    that: probe.ok
-    fail_msg: "{{ probe.report }}"
 """
 
 RETURN = r"""

@@ -4,31 +4,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def importable() -> bool:
-    try:
-        return importlib.util.find_spec("ansible_collections.nemoclaw.fleet") is not None
-    except ModuleNotFoundError:
-        return False
+def collections() -> str:
+    """A directory that holds ansible_collections/nemoclaw/fleet."""
+    found = next((entry for entry in sys.path if Path(entry, "ansible_collections/nemoclaw/fleet").is_dir()), None)
+    if found is None:
+        found = _LINK.name
+        parent = Path(found, "ansible_collections", "nemoclaw")
+        parent.mkdir(parents=True)
+        (parent / "fleet").symlink_to(CHECKOUT)
+        sys.path.insert(0, found)
+    return found
 
 
 if str(CHECKOUT) not in sys.path:
     sys.path.insert(0, str(CHECKOUT))
-if not importable():
-    _LINK = tempfile.TemporaryDirectory(prefix="nemoclaw-collections-")  # lives as long as this process
-    _parent = Path(_LINK.name) / "ansible_collections" / "nemoclaw"
-    _parent.mkdir(parents=True)
-    (_parent / "fleet").symlink_to(CHECKOUT)
-    sys.path.insert(0, _LINK.name)
+_LINK = tempfile.TemporaryDirectory(prefix="nemoclaw-collections-")  # gone with this process
+init_plugin_loader([collections()])  # before anything of the collection is imported: lookups and modules are then found by their full names
 
 
 @pytest.fixture

@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import json
 import pathlib
-import sys
 
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.vars.manager import VariableManager
 
 from tests.unit.test_plan import run, template
 
-init_plugin_loader([entry for entry in sys.path if pathlib.Path(entry, "ansible_collections").is_dir()])  # for lookups by their full name
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "inventories" / "example"
 LOADER = DataLoader()
 INVENTORY = InventoryManager(LOADER, sources=[str(EXAMPLE)])
