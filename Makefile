@@ -7,7 +7,7 @@ RUN := tests/bed/bootstrap.sh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e bench docs manifest clean
+.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e manifest bench docs manifest clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ molecule: ## roles alone
 
 e2e: ## the playbooks on a fleet with the real OpenShell; fails where it is not
 	@$(RUN) pytest tests/integration -m real --require-real $(ARGS)
+
+manifest: ## pin the blueprint's files anew, after a change that is meant
+	@$(RUN) python -c 'from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint as b; \
+	  (b.BUNDLED / b.MANIFEST).write_text(b.pins(b.BUNDLED))'
 
 bench: ## time and module executions of a first and a second onboarding
 	@$(RUN) pytest tests/bench $(ARGS)
