@@ -7,7 +7,7 @@ RUN := tests/bed/bootstrap.sh
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e manifest bench docs manifest clean
+.PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e manifest renew bench docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,10 +53,6 @@ molecule: ## roles alone
 e2e: ## the playbooks on a fleet with the real OpenShell; fails where it is not
 	@$(RUN) pytest tests/integration -m real --require-real $(ARGS)
 
-manifest: ## pin the blueprint's files anew, after a change that is meant
-	@$(RUN) python -c 'from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint as b; \
-	  (b.BUNDLED / b.MANIFEST).write_text(b.pins(b.BUNDLED))'
-
 bench: ## time and module executions of a first and a second onboarding
 	@$(RUN) pytest tests/bench $(ARGS)
 
@@ -64,8 +60,8 @@ docs: ## lint the plugin documentation and build the reference into docs/_build
 	@mkdir -p docs/_build
 	@$(RUN) antsibull-docs collection --use-current --dest-dir docs/_build nemoclaw.fleet
 
-manifest: ## pin the files of blueprint/ anew, after a change there
-	@$(RUN) python -c 'from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint as b; (b.BUNDLED / b.MANIFEST).write_text(b.pins(b.BUNDLED))'
+renew: ## write anew what is made from the sources: docs/variables.md, the kept plan of tests/unit
+	@$(RUN) env NEMOCLAW_RENEW=1 pytest tests/unit/test_plan.py tests/unit/test_variables_table.py -k 'golden or current' -q $(ARGS)
 
 clean: ## take every test bed down and remove the cache
 	@$(RUN) python -m tests.bed clean
