@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The plan: every mistake refused with its remedy, defaults resolved, the same input giving the same bytes, and no secret in it.
 
-The plan of a typical host is kept in data/plan.json. After a change that is meant: NEMOCLAW_RENEW=1 make unit ARGS='-k golden', and read the difference.
+The plan of a typical host is kept in data/plan.json. After a change that is meant: `make renew`, and read the difference.
 """
 
 from __future__ import annotations
