@@ -7,8 +7,10 @@ Everything made here carries the label ``nemoclaw.fleet/bed=NAME`` and is found 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shlex
 import subprocess
 import time
@@ -146,7 +148,9 @@ class Host:
                 self.exec("docker", "tag", recipe.tag, alias)
 
     def remove(self) -> None:
+        nested = containers_inside(self.container)
         run("docker", "rm", "--force", "--volumes", self.container, check=False)
+        drop_control_groups(nested)
         run("docker", "volume", "rm", "--force", f"{self.container}-docker", check=False)
 
 
@@ -189,8 +193,10 @@ class Bed:
         """Remove every container, volume and the network that carry this bed's label."""
         mine = ("--filter", f"label={LABEL}={self.name}", "--quiet")
         containers = docker("ps", "--all", *mine).split()
+        nested = [inner for outer in containers for inner in containers_inside(outer)]
         if containers:
             docker("rm", "--force", "--volumes", *containers)
+        drop_control_groups(nested)
         for kind in ("volume", "network"):
             for found in docker(kind, "ls", *mine).split():
                 docker(kind, "rm", found)
@@ -204,6 +210,20 @@ class Bed:
             address = (network.get("IPAMConfig") or {}).get("IPv4Address", "")
             rows.append({"name": found["Config"]["Hostname"], "address": address, "image": found["Config"]["Image"], "state": found["State"]["Status"]})
         return sorted(rows, key=lambda row: row["name"])
+
+
+def containers_inside(container: str) -> list[str]:
+    """Full ids of the containers of a host's own engine; none if it is off."""
+    return run("docker", "exec", container, "docker", "ps", "--all", "--quiet", "--no-trunc", check=False).stdout.split()
+
+
+def drop_control_groups(containers: list[str]) -> None:
+    """On cgroup v1 a nested container's groups lie beside its host's, where no engine clears them up when the host goes."""
+    for container in containers:
+        for group in Path("/sys/fs/cgroup").glob(f"*/docker/{container}"):
+            for directory, _children, _files in os.walk(group, topdown=False):
+                with contextlib.suppress(OSError):  # still in use, or just gone
+                    Path(directory).rmdir()
 
 
 def make_ssh_key() -> None:
