@@ -16,6 +16,7 @@ RUN = [
     (re.compile(r'("(?:created|loaded)_at_ms": )\d+'), r'\1"<MS>"'),
     (re.compile(r'("config_revision": )\d+'), r'\1"<REV>"'),
     (re.compile(r"(?i)(Config rev: +)\d+"), r"\1<REV>"),
+    (re.compile(r"\b1[6-9]\d{11}(?= ms$)", re.MULTILINE), "<MS>"),
     (re.compile(r"(openshell:resolve:env:v)\d+(_)"), r"\1<REV>\2"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?"), "<TIME>"),
     (re.compile(r"(?m)^\[\d+\.\d+\] "), "[<TS>] "),

@@ -41,7 +41,7 @@ def upload(context):
     print(f"Uploading {local} -> sandbox:{dest or '~'}", file=sys.stderr)
     ready(context, name)
     single = os.path.islink(local) or not os.path.isdir(local)
-    directory, arcname = dest or ".", os.path.basename(local.rstrip("/")) if single else os.path.basename(local) or "."
+    directory, arcname = dest or ".", _basename(local)
     if dest and single and not dest.endswith("/") and posixpath.dirname(dest) not in ("/",):
         directory, arcname = posixpath.dirname(dest) or ".", posixpath.basename(dest)
     buffer = io.BytesIO()
@@ -57,6 +57,12 @@ def upload(context):
     if code:
         raise Failure(f"ssh tar extract exited with status exit status: {code}")
     render.done_aside("Upload complete")
+
+
+def _basename(path):
+    """The last part of a path; `.` where it names none."""
+    name = os.path.basename(path.rstrip("/"))
+    return name if name not in ("", ".", "..") else "."
 
 
 def _git_files(local):
@@ -87,7 +93,7 @@ def download(context):
     root = _probe(context, name, "pwd -P", "failed to discover remote workspace")
     wanted = posixpath.normpath(posixpath.join(root, source))
     if wanted != root and not wanted.startswith(root + "/"):
-        raise NotRecorded(f"sandbox download of a path outside {root}")
+        raise Failure(f"sandbox source path '{source}' is outside the sandbox workspace ({root})")
     resolved = _probe(context, name, f"realpath -e -- {shlex.quote(wanted)}", f"failed to resolve sandbox source path '{source}'")
     if resolved != root and not resolved.startswith(root + "/"):
         raise Failure(f"sandbox source path '{source}' resolves to '{resolved}', outside the sandbox workspace ({root})")

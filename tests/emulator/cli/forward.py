@@ -246,6 +246,8 @@ def _table(found):
 
 def service_expose(context):
     args = context.args
+    if not int(args.target_port):
+        raise Failure("expose service failed: invalid request: target_port must be in 1..=65535")
     found = _named("expose service", lambda: context.call("service.expose", sandbox=args.sandbox, port=int(args.target_port), service=args.service))
     where = f"sandbox {render.bold(args.sandbox)} -> 127.0.0.1:{found['port']}"
     render.done(f"Exposed service {render.bold(args.service)} on {where}" if args.service else f"Exposed {where}")
@@ -269,4 +271,5 @@ def service_get(context):
 def service_delete(context):
     args = context.args
     _named("delete service", lambda: context.call("service.delete", sandbox=args.sandbox, service=args.service))
-    print(f"{render.tick()} Deleted service {render.bold(args.service)} on sandbox {render.bold(args.sandbox)}")
+    sandbox = f"sandbox {render.bold(args.sandbox)}"
+    render.done(f"Deleted service {render.bold(args.service)} on {sandbox}" if args.service else f"Deleted exposed {sandbox}")

@@ -42,7 +42,7 @@ RULES = {
     "policy update": {"repeat": ("--add-endpoint", "--remove-endpoint", "--add-allow", "--add-deny", "--remove-rule", "--binary"), **_WAIT},
     "gateway add": {"conflicts": (("--remote", "--local"), ("--oidc-issuer", "--remote"))},
     "forward service": {"types": {"target_port": "port"}},
-    "service expose": {"types": {"target_port": "port"}},
+    "service expose": {"types": {"target_port": "u16"}},
     "logs": {"repeat": ("--source",), "types": {"n": "u32"}},
     "workspace create": {"repeat": ("--label",)},
     "workspace list": {"types": {"limit": "u32", "offset": "u32"}},
@@ -50,7 +50,7 @@ RULES = {
     "generate-certs": {"repeat": ("--server-san",)},
 }
 
-_LIMITS = {"u32": 2 ** 32 - 1, "u64": 2 ** 64 - 1, "port": 65535}
+_LIMITS = {"u16": 65535, "u32": 2 ** 32 - 1, "u64": 2 ** 64 - 1, "port": 65535}
 
 
 def problem(kind, value):
@@ -64,7 +64,7 @@ def problem(kind, value):
     if not value.isdigit():
         return "invalid digit found in string"
     if int(value) > _LIMITS[kind]:
-        return f"{value} is not in 1..=65535" if kind == "port" else "number too large to fit in target type"
+        return f"{value} is not in {'1' if kind == 'port' else '0'}..=65535" if kind in ("port", "u16") else "number too large to fit in target type"
     if kind == "port" and int(value) == 0:
         return "0 is not in 1..=65535"
     return None

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..errors import Failure, NotRecorded, Refusal
+from ..errors import Failure, NotRecorded, Refusal, missing
 from . import render
 
 
@@ -65,7 +65,8 @@ def inference_get(context):
             render.block(f"{title}:", [("Workspace", route["workspace"]), ("Provider", route["provider"]), ("Model", route["model"]),
                                        ("Version", route["version"]), ("Timeout", _timeout(route["timeout"]))])
         elif context.args.system:
-            raise NotRecorded("inference get --system without a route")
+            raise missing(f"inference route 'sandbox-system' is not configured in workspace '{context.args.workspace}'; "
+                          "run 'openshell inference set --provider <name> --model <id>'")
         else:
             print(render.heading(f"{title}:") + "\n\n" + f"  {render.dim('Not configured')}")
 

@@ -48,7 +48,7 @@ class Context:
             return given
         last = registration.last_sandbox(self.target.name, self.args.workspace)
         if not last:
-            raise Failure("no sandbox name provided and no last-used sandbox for this gateway")
+            raise Failure("No sandbox name provided and no last-used sandbox.\nSpecify a sandbox name or connect to one first: openshell sandbox connect <name>")
         print(f"{render.bold('→')} Using sandbox '{render.bold(last)}' (last used)", file=sys.stderr)
         return last
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import time
 
-from ..errors import Failure, NotRecorded
+from ..errors import Failure, NotRecorded, Refusal
 from . import render
 from .output import print_policy
 
@@ -91,7 +91,10 @@ def policy_get(context):
         render.dump({**found, "policy": policy} if payload else found)
         return
     if "policy_source" not in found:
-        raise NotRecorded("policy get --rev or --global as text")
+        _print_revision(found)
+        if payload:
+            print("---\n" + to_yaml(policy))
+        return
     lines = [("Version", found["version"]), ("Hash", found["hash"]), ("Status", "Effective"), ("Source", found["policy_source"]),
              ("Config rev", found["config_revision"])]
     if "global_policy_version" in found:
@@ -100,6 +103,16 @@ def policy_get(context):
         print(f"{label + ':':<13} {value}")
     if payload:
         print("---\n" + to_yaml(policy))
+
+
+def _print_revision(found):
+    lines = [("Scope", "global")] if found["scope"] == "global" else []
+    lines += [("Version", found["version"]), ("Hash", found["hash"]), ("Status", found["status"].capitalize())]
+    lines += [("Active", found["active_version"])] if "active_version" in found else []
+    lines += [(label, f"{found[key]} ms") for label, key in (("Created", "created_at_ms"), ("Loaded", "loaded_at_ms")) if found.get(key)]
+    lines += [("Error", found["load_error"])] if found.get("load_error") else []
+    for label, value in lines:
+        print(f"{label + ':':<13} {value}")
 
 
 def policy_list(context):
@@ -116,7 +129,11 @@ def policy_list(context):
     if found:
         print(f"{'VERSION':<8} {'HASH':<14} {'STATUS':<12} {'CREATED':<24} ERROR")
         for one in found:
-            print(f"{one['version']:<8} {one['hash'][:12]:<14} {one['status'].capitalize():<12} {one['created_ms']:<24} {one['error']}")
+            print(f"{one['version']:<8} {one['hash'][:12]:<14} {one['status'].capitalize():<12} {one['created_ms']:<24} {_short(one['error'] or '')}")
+
+
+def _short(text):
+    return text if len(text) <= 40 else text[:40] + "..."
 
 
 def policy_update(context):
@@ -127,7 +144,12 @@ def policy_update(context):
     if args.wait and args.dry_run:
         raise Failure("--wait cannot be combined with --dry-run")
     name = context.sandbox_name(args.name)
-    found = context.call("policy.update", name=name, operations=wanted, dry_run=bool(args.dry_run))
+    try:
+        found = context.call("policy.update", name=name, operations=wanted, dry_run=bool(args.dry_run))
+    except Refusal as refusal:                  # found by the command line itself in the real program
+        if "was not found in the current policy" in refusal.message or "using `openshell policy update`" in refusal.message:
+            raise Failure(refusal.message) from None
+        raise
     for text in found["warnings"]:
         print(f"{render.bold_of(render.yellow, '!')} {text}", file=sys.stderr)
     if args.dry_run:

@@ -33,6 +33,8 @@ def provider_create(context):
     if not kind["type"]:
         raise Failure(f"unsupported provider type or profile: {args.type}")
     if args.from_existing:
+        if kind["discovery"] is None:
+            raise Failure(f"failed to discover existing provider data: unsupported provider type: {kind['type']}")
         credentials = {name: os.environ[name] for name in kind["discovery"] if os.environ.get(name)}
         if not credentials:
             raise Failure(f"no existing local credentials/config found for provider type '{kind['type']}'")
@@ -115,28 +117,21 @@ def _diagnose(problems, verb):
 
 def _profile(path, verb):
     """The profile in a YAML file, complete with its defaults; reports what is wrong with it."""
-    import yaml
+    from . import profiles
 
     try:
         with open(path, encoding="utf-8") as file:
-            data = yaml.safe_load(file)
+            text = file.read()
     except OSError as error:
         _diagnose([(path, "-", "file", f"failed to read provider profile file: {error.strerror} (os error {error.errno})")], verb)
-    except yaml.YAMLError:
-        raise NotRecorded("a provider profile that is no YAML") from None
-    for name in ("id", "display_name"):
-        if not isinstance(data, dict) or name not in data:
-            _diagnose([(path, "-", "file", f"failed to parse provider profile YAML: missing field `{name}`")], verb)
-    for credential in data.get("credentials") or ():
-        if credential.get("refresh") or credential.get("token_grant") or credential.get("path_template"):
-            raise NotRecorded("a provider profile whose credential is refreshed or granted")
-    credentials = [{"name": one["name"], "description": one.get("description", ""), "env_vars": one.get("env_vars") or [],
-                    "required": bool(one.get("required")), "auth_style": one.get("auth_style", ""), "header_name": one.get("header_name", ""),
-                    "query_param": one.get("query_param", "")} for one in data.get("credentials") or ()]
-    return {"id": data["id"], "resource_version": data.get("resource_version", 0), "display_name": data["display_name"],
-            "description": data.get("description", ""), "category": data.get("category", "other"), "credentials": credentials,
-            "endpoints": data.get("endpoints") or [], "binaries": data.get("binaries") or [],
-            "inference_capable": bool(data.get("inference_capable"))}
+    try:
+        profile = profiles.parse(text)
+    except profiles.Malformed as malformed:
+        _diagnose([(path, "-", "file", f"failed to parse provider profile YAML: {malformed}")], verb)
+    problems = profiles.problems(profile)
+    if problems:
+        _diagnose([(path, profile["id"] or "-", field, problem) for field, problem in problems], verb)
+    return profile
 
 
 def _file(context, verb):
@@ -174,7 +169,7 @@ def provider_profile_export(context):
     found = context.call("profile.get", id=context.args.id)
     keys = ("id", "resource_version", "display_name", "description", "category", "credentials", "endpoints", "binaries", "inference_capable", "source",
             "scope")
-    data = {key: found[key] for key in keys if found[key] not in ([], None)}
+    data = {key: found[key] for key in keys}
     if context.args.output == "json":
         print(json.dumps(data, indent=2, ensure_ascii=False))
     else:

@@ -12,7 +12,7 @@ import time
 
 from ..errors import Failure, NotRecorded, Refusal
 from . import registration, render
-from .output import pairs, print_policy, shown
+from .output import print_policy, shown
 from .streams import run
 
 KEYWORDS = ("TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "ACCESS_KEY", "SECRET_KEY", "API_KEY")
@@ -27,7 +27,7 @@ def sandbox_create(context):
     args, client = context.args, _client_for_create(context)
     _refuse_untried(args)
     image = _image(args.__getattr__("from"))
-    environment = _environment(args)
+    environment = _environment(args.env)
     labels = _labels(args.label)
     _warn_of_credentials(environment, args.no_credential_warnings)
     request = {"name": args.name or "", "image": image, "environment": environment, "labels": labels, "workspace": args.workspace}
@@ -82,9 +82,9 @@ def _image(source):
     return source
 
 
-def _environment(args):
+def _environment(texts):
     found = {}
-    for text in args.env:
+    for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise Failure(f"--env expects KEY=VALUE, got '{text}'")
@@ -148,6 +148,9 @@ def _resources(args):
     found = {"gpu": None, "nano_cpus": None, "memory_bytes": None}
     if args.gpu is not None:
         found["gpu"] = int(args.gpu) if args.gpu else 0
+    for flag in ("cpu", "memory"):
+        if args.get(flag) is not None and re.fullmatch(r"0+(\.0+)?[A-Za-z]*", args.get(flag)):
+            raise Failure(f"--{flag} must be greater than zero")
     if args.cpu is not None:
         found["nano_cpus"] = cpus(args.cpu)
         if not found["nano_cpus"]:
@@ -167,7 +170,7 @@ def _driver_config(text):
     except ValueError:
         raise Failure("--driver-config-json must be valid JSON", _json_fault(text)) from None
     if not isinstance(found, dict):
-        raise Failure("--driver-config-json must be a JSON object")
+        raise Failure("--driver-config-json must be a JSON object keyed by driver name")
     return found
 
 
@@ -333,7 +336,7 @@ def sandbox_exec(context):
     if args.tty:
         raise NotRecorded("sandbox exec --tty")
     name = context.sandbox_name(args.name)
-    environment = pairs(args.env, "--env")
+    environment = _environment(args.env)
     ready(context, name)
     return run(context.client, workspace=args.workspace, sandbox=name, command=args.command, environment=environment, workdir=args.workdir,
                timeout=int(args.timeout or 0))

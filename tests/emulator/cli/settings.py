@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..errors import Failure, NotRecorded
+from ..errors import Failure
 from . import render
 
 KINDS = {"providers_v2_enabled": "bool", "ocsf_json_enabled": "bool", "agent_policy_proposals_enabled": "bool", "proposal_approval_mode": "string"}
@@ -37,7 +37,7 @@ def _checked(key, value):
             raise Failure(f"invalid bool value '{value}' for key '{key}'; expected one of: true,false,yes,no,1,0")
         return BOOLEANS[value.lower()]
     if key == "proposal_approval_mode" and value not in ("manual", "auto"):
-        raise NotRecorded(f"settings set proposal_approval_mode {value}")
+        raise Failure(f"invalid value '{value}' for key '{key}'; expected one of: manual, auto")
     return value
 
 
@@ -50,16 +50,14 @@ def settings_set(context):
     name = None if everywhere else context.sandbox_name(args.name)
     revision = context.call("settings.set", name=name, key=args.key, value=value, **{"global": everywhere})["revision"]
     if everywhere:
-        render.done(f"Set global setting {args.key}={value} (revision {revision})")
+        render.done(f"Set global setting {args.key}={args.value} (revision {revision})")
     else:
-        render.done(f"Set sandbox setting {args.key}={value} for {name} (revision {revision})")
+        render.done(f"Set sandbox setting {args.key}={args.value} for {name} (revision {revision})")
 
 
 def settings_delete(context):
     args = context.args
     everywhere = bool(getattr(args, "global"))
-    if args.key not in KINDS:
-        raise Failure(f"unknown setting key '{args.key}'. Allowed keys: {', '.join(KINDS)}")
     if everywhere and not args.yes:
         raise Failure("global setting deletes require confirmation; pass --yes in non-interactive mode")
     name = None if everywhere else context.sandbox_name(args.name)

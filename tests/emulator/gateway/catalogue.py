@@ -53,4 +53,4 @@ def known_type(name, custom):
     canonical = ALIASES.get(lowered, lowered)
     if canonical in LEGACY or canonical in PROFILES:
         return canonical
-    return name if name in custom else None
+    return lowered if lowered in custom else None

@@ -64,7 +64,8 @@ def routes(gateway, workspace):
 
 def resolved(gateway, provider, model):
     keys, url_key, default, protocols, auth, headers = catalogue.INFERENCE[provider["type"]]
-    key = next((gateway.vault.open(provider["credentials"][name]) for name in keys if name in provider["credentials"]), "")
+    name = next((name for name in [*keys, *sorted(provider["credentials"])] if name in provider["credentials"]), None)
+    key = gateway.vault.open(provider["credentials"][name]) if name else ""
     return {"endpoint": provider["config"].get(url_key) or default, "model": model, "protocols": protocols, "auth": auth, "headers": headers, "key": key}
 
 

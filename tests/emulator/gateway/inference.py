@@ -37,7 +37,7 @@ def _provider(gateway, workspace, name):
         raise NotRecorded(f"inference by a provider of type {provider['type']}")
     if provider["type"] not in catalogue.INFERENCE:
         raise invalid(f"provider '{name}' has unsupported type '{provider['type']}' for cluster inference (supported: {catalogue.INFERENCE_NAMES})")
-    if not any(key in provider["credentials"] for key in catalogue.INFERENCE[provider["type"]][0]):
+    if not provider["credentials"]:
         raise invalid(f"provider '{name}' has no usable API key credential")
     return provider
 
@@ -104,10 +104,10 @@ def verified(route, provider):
     for protocol, path, body in PROBES:
         if protocol not in route["protocols"]:
             continue
-        url = route["endpoint"].rstrip("/") + path.removeprefix("/v1")
+        url = inference.url(route["endpoint"], path)
         try:
             status, reason, text = _probe(route, path, body)
-            if status == 404 and "max_completion_tokens" in body or status == 400 and "max_completion_tokens" in body:
+            if _shape(status, text) and "max_completion_tokens" in body and "max_completion_tokens" in text:
                 older = {("max_tokens" if key == "max_completion_tokens" else key): value for key, value in body.items()}
                 status, reason, text = _probe(route, path, older)
         except OSError:
@@ -115,15 +115,34 @@ def verified(route, provider):
                           "check that the service is running, confirm the base URL and protocol, and verify credentials") from None
         if status < 300:
             return {"url": url, "protocol": protocol}
-        said = f"HTTP {status} {reason}. Response body: {text}"
-        if status in (401, 403):
+        said = f"HTTP {status} {reason}." + (f" Response body: {text}" if text else "")
+        said = said.removesuffix(".") if not text else said
+        if status in (401, 403) or status in SHAPE and _about_keys(text):
             raise refused(f"upstream rejected credentials with {said}", "verify the provider API key and any required auth headers")
+        if status == 429:
+            raise refused(f"upstream rate-limited the validation request with {said}", "retry later or verify quota/limits on the upstream provider")
         if status >= 500:
             raise refused(f"upstream returned a server error with {said}", "check whether the endpoint is healthy and serving requests")
+        if status not in SHAPE:
+            raise NotRecorded(f"an endpoint that answers verification with HTTP {status}")
         problem = problem or refused(f"upstream rejected the validation request with {said}", "confirm the provider type, base URL, and model identifier")
     raise problem or Refusal("FAILED_PRECONDITION", "no protocol to verify")
 
 
+SHAPE = (400, 404, 405, 422)
+ABOUT_KEYS = ("invalid_api_key", "invalid api key", "incorrect api key", "invalid_authentication", "authentication_error", "authentication failed",
+              "unauthorized", "permission_denied", "permission denied", "missing api key")
+
+
+def _about_keys(text):
+    return any(phrase in text.lower() for phrase in ABOUT_KEYS)
+
+
+def _shape(status, text):
+    """Did the endpoint reject the request's form, not its key?"""
+    return status in SHAPE and not _about_keys(text)
+
+
 def _probe(route, path, body):
     answer = inference.request(route, "POST", path, [("content-type", "application/json")], json.dumps(body).encode())
-    return answer.status, http.client.responses.get(answer.status, answer.reason), answer.read(4096).decode(errors="replace").strip()
+    return answer.status, http.client.responses.get(answer.status, answer.reason), answer.read().decode(errors="replace").strip()[:200]

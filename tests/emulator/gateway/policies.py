@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ..errors import missing, precondition
+from ..errors import invalid, missing, precondition
 from ..policy import merge, rules, schema
 from . import checks, effective
 from .core import call, now_ms
@@ -49,7 +49,8 @@ def update_policy(gateway, args):
     checks.workspace(gateway, args["workspace"])
     with gateway.lock:
         sandbox = gateway.sandbox(args["name"], args["workspace"])
-        _not_locked(gateway)
+        if gateway.global_policy():
+            raise precondition("policy is managed globally; delete the global policy before using `openshell policy update`")
         base = sandbox["revisions"][-1]["policy"] if sandbox["revisions"] else rules.DEFAULT
         policy, warnings = merge.merged(base, args["operations"])
         rules.check(policy)
@@ -155,6 +156,8 @@ def delete_global(gateway, _args):
         if not kept or not kept["active"]:
             return {"deleted": False}
         kept["active"] = False
+        for revision in kept["revisions"]:
+            revision["status"] = "superseded"
         gateway.store.put("policy", "global", kept)
         return {"deleted": True, "revision": _bump(gateway)}
 
@@ -190,21 +193,27 @@ def set_setting(gateway, args):
             gateway.store.put("settings", "global", settings)
             return {"revision": settings["revision"]}
         sandbox = gateway.sandbox(args["name"], args["workspace"])
-        _not_managed(gateway, args["key"])
+        _not_managed(gateway, args["key"], "before sandbox update")
         sandbox["settings"]["values"][args["key"]] = args["value"]
         sandbox["settings"]["revision"] += 1
         gateway.save(sandbox)
         return {"revision": sandbox["settings"]["revision"]}
 
 
-def _not_managed(gateway, key):
+def _not_managed(gateway, key, then):
     if key in gateway.global_settings()["values"]:
-        raise precondition(f"setting '{key}' is managed globally; delete the global setting before sandbox update")
+        raise precondition(f"setting '{key}' is managed globally; delete the global setting {then}")
+
+
+def _known(key):
+    if key not in SETTINGS:
+        raise invalid(f"unknown setting key '{key}'. Allowed keys: {', '.join(SETTINGS)}")
 
 
 @call("settings.delete")
 def delete_setting(gateway, args):
     checks.workspace(gateway, args["workspace"])
+    _known(args["key"])
     with gateway.lock:
         if args["global"]:
             settings = gateway.global_settings()
@@ -215,7 +224,7 @@ def delete_setting(gateway, args):
             gateway.store.put("settings", "global", settings)
             return {"deleted": True, "revision": settings["revision"]}
         sandbox = gateway.sandbox(args["name"], args["workspace"])
-        _not_managed(gateway, args["key"])
+        _not_managed(gateway, args["key"], "first")
         if args["key"] not in sandbox["settings"]["values"]:
             return {"deleted": False}
         del sandbox["settings"]["values"][args["key"]]

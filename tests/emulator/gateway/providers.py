@@ -39,15 +39,11 @@ def _checked(credentials, config):
 
 @call("provider.type")
 def provider_type(gateway, args):
-    """{"type": canonical type or None, "discovery": variables that --from-existing reads}"""
+    """{"type": canonical type or None, "discovery": variables that --from-existing reads, None for a custom type}"""
     checks.workspace(gateway, args["workspace"])
     canonical = catalogue.known_type(args["type"], custom_ids(gateway, args["workspace"]))
-    profile = canonical and gateway.store.get("profile", f"{args['workspace']}/{canonical}")
-    if profile:
-        names = [variable for credential in profile["credentials"] for variable in credential["env_vars"]]
-    else:
-        names = list(catalogue.DISCOVERY.get(canonical, ()))
-    return {"type": canonical, "discovery": names}
+    custom = bool(canonical and gateway.store.get("profile", f"{args['workspace']}/{canonical}"))
+    return {"type": canonical, "discovery": None if custom else list(catalogue.DISCOVERY.get(canonical, ()))}
 
 
 @call("provider.create")
@@ -247,6 +243,6 @@ def delete_profile(gateway, args):
         using = [sandbox["name"] for sandbox in gateway.sandboxes() for one in sandbox["spec"]["providers"]
                  if (gateway.store.get("provider", f"{args['workspace']}/{one}") or {}).get("type") == name]
         if using:
-            raise NotRecorded("deletion of a profile whose provider is attached to a sandbox")
+            raise precondition(f"provider profile '{name}' is in use by sandboxes: {', '.join(using)}")
         gateway.store.delete("profile", f"{args['workspace']}/{name}")
         return {}

@@ -37,7 +37,7 @@ class Session:
     def __init__(self, gateway, sandbox):
         self.gateway, self.id = gateway, sandbox["id"]
         self.address, self.sock, self.ended = None, None, threading.Event()
-        self.sent, self.serial, self.kept, self.revoked = {}, 0, None, None
+        self.sent, self.serial, self.kept, self.revoked, self.fault = {}, 0, None, None, None
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self):
@@ -111,7 +111,10 @@ class Session:
             data["routes"], data["ca"] = effective.routes(self.gateway, sandbox["workspace"]), self.gateway.ca_pem()
             if policy:
                 base = effective.base_policy(self.gateway, sandbox)
-                data["policy"], data["version"] = effective.composed(self.gateway, sandbox, base), sandbox["revisions"][-1]["version"]
+                policy = effective.composed(self.gateway, sandbox, base)
+                self.fault = rules.load_fault(policy)
+                # A policy that cannot be loaded closes every way out.
+                data["policy"], data["version"] = {**policy, "network_policies": {}} if self.fault else policy, sandbox["revisions"][-1]["version"]
                 self.refresh_credentials(sandbox, base, data)
             if data == self.sent:
                 return
@@ -145,10 +148,11 @@ class Session:
     def settle(self, sandbox):
         for one in sandbox["revisions"]:
             if one["version"] == self.sent["version"] and one["status"] == "pending":
-                one["status"], one["loaded_ms"] = "loaded", now_ms()
+                one["status"], one["loaded_ms"], one["error"] = ("failed", 0, self.fault) if self.fault else ("loaded", now_ms(), "")
             elif one["version"] < self.sent["version"] and one["status"] in ("pending", "loaded"):
                 one["status"] = "superseded"
-        sandbox["active_version"] = self.sent["version"]
+        if not self.fault:
+            sandbox["active_version"] = self.sent["version"]
 
     def tick(self):
         count = 0
@@ -230,6 +234,7 @@ class Watch:
                 self.forget(sandbox)
             elif state is not None and sandbox["phase"] in ("Ready", "Provisioning", "Starting"):
                 self.gateway.change(sandbox["id"], phase="Error")
+                self.gateway.log(sandbox["id"], "openshell_server::compute", "Container exited", "WARN")
 
     def attach(self, sandbox):
         with self.gateway.lock:

@@ -10,61 +10,100 @@ import re
 from ..errors import Failure, NotRecorded, missing
 from ..supervisor.policy import METHODS, ports
 
-ACCESS, PROTOCOLS = ("read-only", "read-write", "full"), ("tcp", "rest", "websocket", "sql")
+ACCESS, PROTOCOLS = ("read-only", "read-write", "full"), ("rest", "websocket", "sql")
 
 
 def operations(add_endpoint=(), remove_endpoint=(), add_allow=(), add_deny=(), remove_rule=(), binary=(), rule_name=None):
     """The operations that the flags ask for; raises Failure on a malformed one."""
+    if any(not path.strip() for path in binary):
+        raise Failure("--binary values must not be empty")
     if binary and not add_endpoint:
         raise Failure("--binary can only be used with --add-endpoint")
     if rule_name and not add_endpoint:
         raise Failure("--rule-name can only be used with --add-endpoint")
     if rule_name and len(add_endpoint) != 1:
-        raise Failure("--rule-name requires exactly one --add-endpoint")
-    found = [{"op": "add_endpoint", "endpoint": _endpoint(text), "rule": rule_name, "binaries": [{"path": path} for path in binary]}
-             for text in add_endpoint]
+        raise Failure("--rule-name is only supported when exactly one --add-endpoint is provided")
+    found = [{"op": "add_endpoint", "endpoint": _endpoint(text), "rule": (rule_name or "").strip() or None,
+              "binaries": [{"path": path} for path in dict.fromkeys(binary)]} for text in add_endpoint]
     found += [{"op": "remove_endpoint", **_host_port("--remove-endpoint", text)} for text in remove_endpoint]
+    for name in remove_rule:
+        if not name.strip():
+            raise Failure("--remove-rule values must not be empty")
+        found.append({"op": "remove_rule", "rule": name.strip()})
     found += [{"op": "add_allow", **_request("--add-allow", text)} for text in add_allow]
     found += [{"op": "add_deny", **_request("--add-deny", text)} for text in add_deny]
-    found += [{"op": "remove_rule", "rule": name} for name in remove_rule]
     if not found:
         raise Failure("policy update requires at least one operation flag")
     return found
 
 
+def _host(flag, text, host):
+    host = host.strip()
+    if not host:
+        raise Failure(f"{flag} has an empty host segment in '{text}'")
+    if re.search(r"\s", host):
+        raise Failure(f"{flag} host must not contain whitespace in '{text}'")
+    if "/" in host:
+        raise Failure(f"{flag} host must not contain '/' in '{text}'")
+    return host
+
+
 def _port(flag, text, port):
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise Failure(f"{flag} has invalid port '{port}' in '{text}'")
+    port = port.strip()
+    if not port:
+        raise Failure(f"{flag} has an empty port segment in '{text}'")
+    if not port.isdigit():
+        raise Failure(f"{flag} port segment must be a base-10 integer, got '{port}' in '{text}'")
+    if not 0 < int(port) < 65536:
+        raise Failure(f"{flag} port must be in the range 1-65535, got '{int(port)}' in '{text}'")
     return int(port)
 
 
 def _endpoint(text):
-    flag = "--add-endpoint"
-    host, *rest = text.split(":", 5)
-    if not rest or not host:
+    flag, parts = "--add-endpoint", text.split(":")
+    if not 2 <= len(parts) <= 6:
         raise Failure(f"{flag} expects host:port[:access[:protocol[:enforcement[:options]]]], got '{text}'")
-    port, access, protocol, enforcement, options = (rest + [""] * 5)[:5]
+    host, port = _host(flag, text, parts[0]), _port(flag, text, parts[1])
+    access, protocol, enforcement, options = ([part.strip() for part in parts[2:]] + [""] * 4)[:4]
+    if len(parts) == 3 and not access:
+        raise Failure(f"{flag} has an empty access segment in '{text}'; omit it entirely if you do not need access or protocol fields")
+    if len(parts) == 6 and not options:
+        raise Failure(f"{flag} has an empty options segment in '{text}'; omit it entirely if you do not need endpoint options")
+    if enforcement and not protocol:
+        raise Failure(f"{flag} cannot set enforcement without protocol in '{text}'")
+    if access and access not in ACCESS:
+        raise Failure(f"{flag} access segment must be one of read-only, read-write, or full; got '{access}' in '{text}'")
+    if protocol and protocol not in PROTOCOLS:
+        raise Failure(f"{flag} protocol segment must be 'rest', 'websocket', or 'sql'; got '{protocol}' in '{text}'")
+    if enforcement and enforcement not in ("enforce", "audit"):
+        raise Failure(f"{flag} enforcement segment must be 'enforce' or 'audit'; got '{enforcement}' in '{text}'")
     if options:
         raise NotRecorded(f"policy update {flag} with options ({options})")
-    for value, known, what in ((access, ACCESS, "access"), (protocol, PROTOCOLS, "protocol"), (enforcement, ("enforce", "audit"), "enforcement")):
-        if value and value not in known:
-            raise NotRecorded(f"policy update {flag} with {what} '{value}'")
-    endpoint = {"host": host, "port": _port(flag, text, port), "protocol": protocol, "enforcement": enforcement, "access": access}
+    endpoint = {"host": host, "port": port, "protocol": protocol, "enforcement": enforcement, "access": access}
     return {key: value for key, value in endpoint.items() if value}
 
 
 def _host_port(flag, text):
-    host, colon, port = text.rpartition(":")
-    if not colon or not host:
+    parts = text.split(":")
+    if len(parts) != 2:
         raise Failure(f"{flag} expects host:port, got '{text}'")
-    return {"host": host, "port": _port(flag, text, port)}
+    return {"host": _host(flag, text, parts[0]), "port": _port(flag, text, parts[1])}
 
 
 def _request(flag, text):
-    parts = text.split(":", 3)
-    if len(parts) != 4 or not all(parts):
+    parts = text.split(":")
+    if len(parts) != 4:
         raise Failure(f"{flag} expects host:port:METHOD:path_glob, got '{text}'")
-    return {"host": parts[0], "port": _port(flag, text, parts[1]), "method": parts[2].upper(), "path": parts[3]}
+    host, port, method, path = _host(flag, text, parts[0]), _port(flag, text, parts[1]), parts[2].strip(), parts[3].strip()
+    if not method:
+        raise Failure(f"{flag} has an empty METHOD segment in '{text}'")
+    if re.search(r"\s", method):
+        raise Failure(f"{flag} METHOD must not contain whitespace in '{text}'")
+    if not path:
+        raise Failure(f"{flag} has an empty path segment in '{text}'")
+    if not path.startswith("/") and path != "**" and not path.startswith("**/"):
+        raise Failure(f"{flag} path must start with '/' or be '**', got '{path}' in '{text}'")
+    return {"host": host, "port": port, "method": method.upper(), "path": path}
 
 
 def merged(policy, found):

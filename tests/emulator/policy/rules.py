@@ -69,7 +69,9 @@ def check(policy):
     """Refuses an unsafe policy with every reason at once."""
     reserved = [key for key in policy.get("network_policies", {}) if key.startswith(RESERVED)]
     if reserved:
-        raise invalid(f"network policy rule '{reserved[0]}' uses the reserved provider prefix '{RESERVED}'")
+        raise invalid(f"network_policies key '{reserved[0]}' uses reserved '{RESERVED}' prefix for provider composition; use 'openshell policy get "
+                      "<sandbox> --base' for a round-trippable base policy, or use 'openshell policy get <sandbox> --full' to inspect the effective "
+                      "policy including provider entries")
     found = violations(policy)
     if found:
         raise invalid("policy contains unsafe content: " + "; ".join(found))
@@ -125,3 +127,48 @@ def enriched(policy, exists):
     order = ("version", "filesystem_policy", "landlock", "process", "network_policies", "network_middlewares")
     changed = {**policy, "filesystem_policy": files}
     return {name: changed[name] for name in order if name in changed}
+
+
+# -- what a supervisor refuses to load ------------------------------------------------------------------------------------------------
+
+PROTOCOLS = ("rest", "websocket", "graphql", "sql", "json-rpc", "mcp")
+SAYS_SOMETHING = ("method", "path", "command", "operation_type", "operation_name", "tool")
+
+
+def load_fault(policy):
+    """Why a supervisor would not load this policy, as its revision's error; None when it would."""
+    faults = [f"{name}.endpoints[{index}]: {text}" for name, rule in policy.get("network_policies", {}).items()
+              for index, endpoint in enumerate(rule.get("endpoints", ())) for text in endpoint_faults(endpoint)]
+    return "L7 policy validation failed:\n" + "\n".join(faults) if faults else None
+
+
+def endpoint_faults(endpoint):
+    """Faults of one endpoint's protocol, rules and access."""
+    protocol, access, rules, deny = (endpoint.get(key) for key in ("protocol", "access", "rules", "deny_rules"))
+    everything = (endpoint.get("mcp") or {}).get("allow_all_known_mcp_methods")
+    path = endpoint.get("path")
+    if path and not path.startswith("/") and path != "**":
+        yield f"endpoint path must start with '/' or be '**', got '{path}'"
+    if protocol and protocol not in PROTOCOLS:
+        yield f"unknown protocol '{protocol}' (expected rest, websocket, graphql, sql, json-rpc, or mcp)"
+    if rules and access:
+        yield "rules and access are mutually exclusive"
+    if protocol == "mcp" and access:
+        yield ("protocol mcp does not support access presets; use rules/deny_rules or set mcp.allow_all_known_mcp_methods: true for an allow-all MCP "
+               "policy")
+    if protocol == "json-rpc" and access:
+        yield 'protocol json-rpc does not support access presets; use explicit rules with allow.method such as "*"'
+    if protocol == "json-rpc" and not rules and not access:
+        yield "protocol json-rpc requires explicit rules with allow.method"
+    if protocol and protocol not in ("mcp", "json-rpc") and not rules and not access:
+        yield "protocol requires rules or access to define allowed traffic"
+    if protocol == "mcp" and not rules and not access and not everything:
+        yield "protocol mcp requires rules when mcp.allow_all_known_mcp_methods is false"
+    if rules and not any(rule["allow"].get(key) for rule in rules for key in SAYS_SOMETHING) and not (protocol == "mcp" and everything):
+        yield "rules would deny all traffic (no allow clause found). Use `access: full` or add allow clauses to rules."
+    if deny and not protocol:
+        yield "deny_rules require protocol (L7 inspection must be enabled)"
+    if deny and protocol != "mcp" and not rules and not access:
+        yield "deny_rules require rules or access to define the base allow set"
+    if protocol == "sql" and endpoint.get("enforcement") == "enforce":
+        yield "SQL enforcement requires full SQL parsing (not available in v1). Use `enforcement: audit`."

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 
-from ..errors import Failure
+from ..errors import Failure, NotRecorded
 
 ALLOW = {"method": "str", "path": "str", "command": "str", "query": "any", "operation_type": "str", "operation_name": "str", "fields": ["str"],
          "tool": "any", "params": "any"}
@@ -37,6 +37,10 @@ STRUCTS = {
     "deny": ALLOW,
     "binary": {"path": "str", "harness": "bool"},
 }
+# Names of the structures in the real program, which its faults show.
+NAMES = {"policy": "PolicyFile", "filesystem": "FilesystemDef", "landlock": "LandlockDef", "process": "ProcessDef", "rule": "NetworkPolicyRuleDef",
+         "endpoint": "NetworkEndpointDef", "binding": "NetworkCredentialBindingDef", "json_rpc": "JsonRpcConfigDef", "mcp": "McpConfigDef",
+         "l7rule": "L7RuleDef", "allow": "L7AllowDef", "deny": "L7DenyRuleDef", "binary": "NetworkBinaryDef"}
 REQUIRED = {"policy": ("version",), "binding": ("provider",), "l7rule": ("allow",), "binary": ("path",)}
 KEPT = {("filesystem", "include_workdir"), ("policy", "version")}
 DEFAULTS = ("", 0, False, None, [], {})
@@ -65,8 +69,9 @@ class _Reader:
 
     def fault(self, event, path, text):
         mark = event.start_mark
-        prefix = f"{path}: " if path else ""
-        return Failure("failed to parse sandbox policy YAML", f"{prefix}{text} at line {mark.line + 1} column {mark.column + 1}")
+        # At the document's start the real parser gives no place.
+        where = f" at line {mark.line + 1} column {mark.column + 1}" if (mark.line, mark.column) != (0, 0) else ""
+        return Failure("failed to parse sandbox policy YAML", f"{path}: {text}{where}" if path else text + where)
 
     def value(self, kind, path):
         if isinstance(kind, list):
@@ -146,7 +151,7 @@ class _Reader:
 
     def struct(self, kind, path):
         fields, found, start = STRUCTS[kind], {}, self.peek()
-        for key in self.keys(path, f"struct {kind}"):
+        for key in self.keys(path, f"struct {NAMES[kind]}"):
             if key.value not in fields:
                 raise self.fault(key, path, f"unknown field `{key.value}`, expected " + one_of(list(fields)))
             if key.value in found:
@@ -203,16 +208,14 @@ def parse(text):
 
     reader = _Reader(text)
     try:
-        reader.next(), reader.next()
+        reader.next()
+        if isinstance(reader.next(), yaml.StreamEndEvent):
+            raise Failure("failed to parse sandbox policy YAML", "missing field `version`")
         found = reader.value("policy", "")
         while not isinstance(reader.next(), yaml.StreamEndEvent):
             pass
-    except StopIteration:
-        raise Failure("failed to parse sandbox policy YAML", "EOF while parsing a value") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1} column {mark.column + 1}" if mark else ""
-        raise Failure("failed to parse sandbox policy YAML", f"{getattr(error, 'problem', error)}{where}") from None
+        raise NotRecorded(f"a policy file that is no YAML ({error})") from None
     for key, rule in found.get("network_policies", {}).items():
         found["network_policies"][key] = {"name": key, **rule} if "name" not in rule else rule
     return found
@@ -225,7 +228,7 @@ def digest(policy):
 
 # -- YAML ---------------------------------------------------------------------------------------------------------------------------
 
-PLAIN = re.compile(r"[A-Za-z_/][\w./@+=~-]*(?: [\w./@+=~-]+)*")
+PLAIN = re.compile(r"[A-Za-z_/](?:[^\s:#]|:(?=\S)|(?<=\S)#| (?=[^\s#]))*")
 WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"}
 
 

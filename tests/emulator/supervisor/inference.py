@@ -70,16 +70,22 @@ def _forward(sock, route, name, method, target, head, data):
     sock.sendall(b"0\r\n\r\n")
 
 
+def url(endpoint, target):
+    """Where a request of the caller goes: its `/v1` gives way to the base URL's own when that begins or ends with it."""
+    base = endpoint.rstrip("/")
+    path = urllib.parse.urlsplit(base).path
+    return base + (target.removeprefix("/v1") if path.startswith("/v1/") or path.endswith("/v1") else target)
+
+
 def request(route, method, target, headers, data):
-    """Sends the request to the route's base URL; `/v1` of the caller's path gives way to the base URL's own path."""
-    base = urllib.parse.urlsplit(route["endpoint"])
-    prefix = base.path.rstrip("/")
-    path = target.removeprefix("/v1") if prefix.endswith("/v1") or "/v1/" in prefix + "/" else target
+    """The route's answer to a request, with the route's key, headers and model."""
+    base = urllib.parse.urlsplit(url(route["endpoint"], target))
+    path = base.path + (f"?{base.query}" if base.query else "")
     kind = http.client.HTTPSConnection if base.scheme == "https" else http.client.HTTPConnection
     options = {"context": ssl.create_default_context()} if base.scheme == "https" else {}
     connection = kind(base.hostname, base.port, timeout=120, **options)
     data = with_model(data, route["model"]) if method == "POST" else data
-    connection.putrequest(method, prefix + path, skip_accept_encoding=True)
+    connection.putrequest(method, path, skip_accept_encoding=True)
     for key, value in headers:
         if key.lower() in PASSED:
             connection.putheader(key, value)

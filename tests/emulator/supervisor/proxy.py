@@ -10,6 +10,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from urllib.parse import quote
 
 from . import credentials, http1, inference, network, policy
 
@@ -109,6 +110,8 @@ class Proxy:
             raise denial("policy_denied", f"{method} {host}:{port}{plain_path} denied by L7 policy: {problem}")
         head = self.filled(http1.Head([method, path, version], head.without("proxy-connection", "proxy-authorization", "connection")), host, port)
         head.headers.append(("Connection", "close"))
+        if credentials.PREFIX.encode() in visible_body(head, file):
+            raise Denied(500, "Internal Server Error", {"error": "credential_injection_failed", "detail": "unresolved credential placeholder in request"})
         upstream = self.connect(host, port, addresses)
         with upstream, upstream.makefile("rb") as answers:
             return exchange(client, file, upstream, answers, head)
@@ -116,9 +119,12 @@ class Proxy:
     def filled(self, head, host, port):
         """The request with secrets in its path and headers, where they belong."""
         try:
-            path = credentials.redacted(head.first[1])
-            fill = lambda text: self.secrets.fill(text, host, port, path.partition("?")[0])
-            return http1.Head([head.first[0], fill(head.first[1]), head.first[2]], [(key, fill(value)) for key, value in head.headers])
+            path, mark, query = head.first[1].partition("?")
+            shown = credentials.redacted(path)
+            fill = lambda text: self.secrets.fill(text, host, port, shown)
+            query = "&".join(key + equals + (quote(fill(value), safe="") if credentials.PREFIX in value else value)
+                             for key, equals, value in (one.partition("=") for one in query.split("&")))
+            return http1.Head([head.first[0], fill(path) + mark + query, head.first[2]], [(key, fill(value)) for key, value in head.headers])
         except credentials.Refused as refused:
             status, phrase, error, detail = refused.args
             raise Denied(status, phrase, {"error": error, "detail": detail}) from None
@@ -186,6 +192,14 @@ class Proxy:
 
     def forget_certificates(self):
         self.contexts.clear()
+
+
+def visible_body(head, file):
+    """As much of the body as came with its head: where a placeholder would show that nothing replaces it."""
+    size = int(head.get("content-length") or 0)
+    if not size or (head.get("expect") or "").lower() == "100-continue":
+        return b""
+    return file.peek(min(size, 1 << 13))
 
 
 def absolute(target):
