@@ -60,6 +60,10 @@ docs: ## lint the plugin documentation and build the reference into docs/_build
 	@mkdir -p docs/_build
 	@$(RUN) antsibull-docs collection --use-current --dest-dir docs/_build nemoclaw.fleet
 
+manifest: ## pin the blueprint's files anew, after a change that is meant
+	@$(RUN) python -c 'from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint as b; \
+	  (b.BUNDLED / b.MANIFEST).write_text(b.pins(b.BUNDLED))'
+
 renew: ## write anew what is made from the sources: docs/variables.md, the kept plan of tests/unit
 	@$(RUN) env NEMOCLAW_RENEW=1 pytest tests/unit/test_plan.py tests/unit/test_variables_table.py -k 'golden or current' -q $(ARGS)
 
