@@ -49,11 +49,12 @@ class ActionModule(ActionBase):
         problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents, problems)
         if problems:
             return self._refused(problems)
+        gateway = variables["nemoclaw_gateway"]["name"]
         result = {
             "changed": False,
             "owner": variables["nemoclaw_user"],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
-            "ports": [{"port": port, "purpose": name, "variable": name, "ours": "nemoclaw-"} for name, port in checking.ports(variables, agents).items()],
+            "ports": [{"port": port, "purpose": name, "variable": name, "ours": f"{gateway}-"} for name, port in checking.ports(variables, agents).items()],
             "requirements": blueprint.data["requirements"],
         }
         if args["facts"] is None:

@@ -98,7 +98,7 @@ def test_every_resource_is_the_plans():
     assert provider.desired["credentials"] == {"OPENAI_API_KEY": CREDENTIALS["COMPATIBLE_API_KEY"]}
     _image, _sandbox, _policy, unit, forward = resources()["sandbox/second"]
     assert unit.name == "nemoclaw-agent@second.service"
-    assert forward.unit.name == "nemoclaw-forward-second-18790.service"
+    assert forward.unit.name == "nemoclaw-forward@second-18790.service"
     assert "127.0.0.1:18790" in forward.unit.desired["content"]
 
 

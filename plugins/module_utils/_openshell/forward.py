@@ -11,14 +11,15 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import DIGEST, Unit
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 # StartLimitIntervalSec=0: a stopped sandbox makes the forward end every two seconds, at the edge of the default limit, after which systemd would give up.
 _UNIT = """\
 [Unit]
 Description=Port {port} to the sandbox {sandbox}
-After=nemoclaw-gateway.service
-Wants=nemoclaw-gateway.service
+After={gateway}-gateway.service
+Wants={gateway}-gateway.service
 StartLimitIntervalSec=0
 
 [Service]
@@ -50,7 +51,7 @@ class Forward(Resource):
     def __init__(self, desired: dict[str, t.Any]) -> None:
         super().__init__(desired)
         content = "" if self.absent else unit_file({**desired, "target_port": desired.get("target_port") or desired["port"]})
-        self.unit = Unit({"name": f"nemoclaw-forward-{self.name}.service", "content": content, "state": desired.get("state", "present")})
+        self.unit = Unit({"name": unit_name(desired["gateway"], "forward", self.name), "content": content, "state": desired.get("state", "present")})
 
     @property
     def name(self) -> str:
@@ -87,6 +88,6 @@ class Forward(Resource):
             if time.monotonic() > deadline:
                 raise ResourceError(
                     f"{path} does not answer on port {self.desired['port']} within {timeout} s (HTTP status {status or 'none'}).",
-                    f"See `journalctl -u nemoclaw-agent@{self.desired['sandbox']}` and `journalctl -u {self.unit.name}`.",
+                    f"See `journalctl -u {unit_name(self.desired['gateway'], 'agent', self.desired['sandbox'])}` and `journalctl -u {self.unit.name}`.",
                 )
             time.sleep(0.5)

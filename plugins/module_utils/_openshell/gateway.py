@@ -85,7 +85,7 @@ class Gateway(Resource):
         while not all(os.path.isfile(os.path.join(self.desired["tls_dir"], source)) for source in BUNDLE.values()):
             if time.monotonic() > deadline:
                 raise ResourceError(
-                    f"There are no certificates in {self.desired['tls_dir']}.", "See `journalctl -u nemoclaw-gateway`: the gateway makes them at its start."
+                    f"There are no certificates in {self.desired['tls_dir']}.", f"See `journalctl -u {self.name}-gateway`: the gateway makes them at its start."
                 )
             time.sleep(0.2)
 
@@ -95,6 +95,6 @@ class Gateway(Resource):
             if time.monotonic() > deadline:
                 self.client.json("status", timeout=20)  # raises with the reason where there is one
                 raise ResourceError(
-                    f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.", "See `journalctl -u nemoclaw-gateway`."
+                    f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.", f"See `journalctl -u {self.name}-gateway`."
                 )
             time.sleep(0.2)

@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
 REMEDIES = {
     "no_gateway": "Register the gateway first: run the role nemoclaw.fleet.gateway.",
     "unknown_gateway": "Register the gateway first: run the role nemoclaw.fleet.gateway.",
-    "unreachable": "See `systemctl status nemoclaw-gateway` and `journalctl -u nemoclaw-gateway`, start it, and run again.",
+    "unreachable": "See the gateway's unit (`systemctl status nemoclaw-gateway`, `journalctl -u nemoclaw-gateway`), start it, and run again.",
     "certificates": "The gateway's certificates and the registration do not fit; run the role nemoclaw.fleet.gateway to renew the registration.",
     "aborted": "Something else changed the object at the same time; run again.",
     "denied": "The client certificate of this user is not accepted by the gateway; run the role nemoclaw.fleet.gateway.",

@@ -12,6 +12,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.build_context import build_name
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
@@ -107,7 +108,7 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
         for name in data["openshell"]["programs"]
     ]
     toml = inputs.blueprint.render("gateway/gateway.toml.j2", **values)
-    unit = "gateway/nemoclaw-gateway.service.j2"
+    unit = "gateway/gateway.service.j2"
     running = digest([toml, inputs.blueprint.render(unit, **values, digest=""), programs])
     private = {"owner": owner["name"], "group": owner["name"]}
     return {
@@ -125,7 +126,7 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
             "subnet": chosen["subnet"],
             "labels": {"openshell.ai/managed-by": "openshell", "openshell.ai/sandbox-namespace": chosen["name"]},
         },
-        "units": [{"name": "nemoclaw-gateway.service", "content": inputs.blueprint.render(unit, **values, digest=running)}],
+        "units": [{"name": unit_name(chosen["name"], "gateway"), "content": inputs.blueprint.render(unit, **values, digest=running)}],
     }
 
 
@@ -193,10 +194,10 @@ def _policy(inputs: Inputs, manifest: dict[str, t.Any], sandbox: dict[str, t.Any
 def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
     name, agent = sandbox["name"], sandbox["agent"]
     manifest = inputs.blueprint.yaml(f"agents/{agent}/manifest.yaml")
-    unit_name = f"nemoclaw-agent@{name}.service"
+    agent_unit = unit_name(gateway["name"], "agent", name)
     port = sandbox.get("dashboard_port", manifest["port"])
     if sandbox.get("state") == "absent":
-        return {"name": name, "state": "absent", "unit": {"name": unit_name, "state": "absent"}, "forward": {"sandbox": name, "port": port, "state": "absent"}}
+        return {"name": name, "state": "absent", "unit": {"name": agent_unit, "state": "absent"}, "forward": {"sandbox": name, "port": port, "state": "absent"}}
     image = _image(inputs, owner, agent, manifest)
     rendered = AGENTS[agent].files(agent_settings(inputs.variables, sandbox), manifest)
     files = [{"path": entry["path"], "mode": entry["mode"], "content": entry["content"]} for entry in rendered]
@@ -204,7 +205,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
         if source["name"] == "config" and manifest["validate_argv"]:
             entry["validate"] = manifest["validate_argv"]
     values = {"sandbox": name, "agent": manifest, "owner": owner["name"], "gateway": gateway["name"], "bin_dir": gateway["bin_dir"]}
-    unit = "agents/nemoclaw-agent.service.j2"
+    unit = "agents/agent.service.j2"
     running = digest([inputs.blueprint.render(unit, **values, digest=""), image["reference"], [entry["content"] for entry in rendered if entry["restart"]]])
     return {
         "name": name,
@@ -219,7 +220,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
             "labels": {"nemoclaw.fleet/agent": agent},
             "files": files,
         },
-        "unit": {"name": unit_name, "content": inputs.blueprint.render(unit, **values, digest=running)},
+        "unit": {"name": agent_unit, "content": inputs.blueprint.render(unit, **values, digest=running)},
         "forward": {
             "sandbox": name,
             "port": port,
