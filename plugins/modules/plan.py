@@ -71,5 +71,5 @@ errors:
   returned: when there are any
   type: list
   elements: dict
-  sample: [{variable: nemoclaw_sandboxes[0].name, problem: has 25 characters, remedy: Use at most 19 characters.}]
+  sample: [{variable: "nemoclaw_sandboxes[0].name", problem: has 25 characters, remedy: Use at most 19 characters.}]
 """
