@@ -13,7 +13,7 @@ import pytest
 from tests.emulator.cli import clap, render
 
 TRANSCRIPTS = pathlib.Path(__file__).parents[1] / "golden" / "transcripts"
-WRITTEN_BY_HAND = re.compile(r"Set one|Stop it|hint:|Register|Remove it|Expected them|List available|To free|TOML")
+WRITTEN_BY_HAND = re.compile(r"Set one|Specify a|Stop it|hint:|Register|Remove it|Expected them|List available|To free|TOML")
 
 
 def recorded_errors():

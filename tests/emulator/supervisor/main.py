@@ -163,6 +163,11 @@ def reap(supervisor):
 
 
 def main(words, _path):
+    if words[:1] in (["--version"], ["-V"]):
+        from .. import VERSION
+
+        print("openshell-sandbox", VERSION)
+        return 0
     if os.getpid() != 1:
         sys.exit("openshell-sandbox: the emulator's supervisor runs as the first process of a sandbox's container only")
     workdir = words[words.index("--workdir") + 1] if "--workdir" in words else "/sandbox"

@@ -82,7 +82,7 @@ class Workload:
             landlock.restrict(rules)
 
         try:
-            return subprocess.Popen(argv, cwd=self.workdir, env=self.environment(), preexec_fn=become, start_new_session=True, **streams)
+            return subprocess.Popen(argv, cwd=self.workdir, env=self.environment(), preexec_fn=become, **streams)
         finally:
             if rules is not None:
                 os.close(rules)
