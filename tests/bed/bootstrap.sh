@@ -82,11 +82,12 @@ if [ ! -e /sys/fs/cgroup/cgroup.controllers ] && ! mountpoint -q /sys/fs/cgroup/
 fi
 
 # --- the Docker engine ----------------------------------------------------------------------------------------------------------------
-# A killed engine leaves its pid file; when the number is in use again, by whatever program, the next engine refuses to start.
+# A killed engine leaves its pid file. While the number is in use, by whatever program or by its own zombie (which has no executable any more),
+# the next engine waits for the dead one.
 drop_stale_pid_file() {
   local pid
   [ -e "$1" ] && pid=$(cat "$1") || return 0
-  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || rm -f "$1"
+  [ "$(basename "$(readlink "/proc/$pid/exe")")" = "$2" ] || rm -f "$1"
 }
 if ! engine_answers; then
   if [ -n "${DOCKER_HOST:-}" ]; then
