@@ -2,29 +2,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A fleet for the tests: three hosts at their fixed addresses, on the emulator and, where it is, on the real OpenShell.
 
-Tests of a module share the hosts and may build on one another in the order they are written; `fleet.renew()` gives fresh ones.
+The modules run in the order of a host's life and share the hosts; within a module each test builds on those before it. A module can also be run alone.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.bed.hosts import Bed, Host
+from tests.bed.hosts import Bed
 from tests.bed.paths import TESTS
-from tests.bed.play import Play, inventory, play
+from tests.integration.fleet import Fleet
 
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
 REAL = BINARIES.resolve() != EMULATOR.resolve()
+ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", "test_offboard")
 
 
 def pytest_addoption(parser):
     parser.addoption("--require-real", action="store_true", help="fail, rather than leave out, what needs the real OpenShell")
-    parser.addoption("--keep-bed", action="store_true", help="leave the test hosts running afterwards")
+    parser.addoption("--keep-bed", action="store_true", help="start with the test hosts that are there, and leave them running")
 
 
 def pytest_configure(config):
@@ -32,6 +32,13 @@ def pytest_configure(config):
         raise pytest.UsageError(
             "OPENSHELL_BIN_DIR: no real OpenShell found; set it to the directory that holds openshell, openshell-gateway and openshell-sandbox"
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    ours = [item for item in items if item.path.parent == Path(__file__).parent]
+    ours.sort(key=lambda item: ORDER.index(item.path.stem))  # stable: within a module as written
+    items[:] = [item for item in items if item not in ours] + ours
 
 
 @pytest.fixture(scope="session", params=["emulator", pytest.param("real", marks=pytest.mark.real)])
@@ -44,42 +51,28 @@ def openshell(request) -> Path:
     return BINARIES
 
 
-class Fleet:
-    """Test hosts and an inventory of them."""
-
-    def __init__(self, bed: Bed, binaries: Path, directory: Path):
-        self.bed = bed
-        self.binaries = binaries
-        self.inventory = directory / "hosts.json"
-        self.variables: dict = {}
-
-    def __getitem__(self, name: str) -> Host:
-        return self.bed[name]
-
-    @property
-    def hosts(self) -> list[Host]:
-        return self.bed.hosts
-
-    def play(self, playbook: str, *arguments, **options) -> Play:
-        """Run a playbook on the fleet with `variables` (and ``variables=`` of this run on top); other options as tests.bed.play.play takes them."""
-        self.inventory.write_text(json.dumps(inventory(self.bed, self.variables)))
-        options["environment"] = {"OPENSHELL_BIN_DIR": str(self.binaries), **options.get("environment", {})}
-        return play(playbook, self.inventory, *arguments, **options)
-
-    def renew(self, *names: str) -> None:
-        """Make hosts anew (all if none is named)."""
-        for host in self.hosts:
-            if not names or host.name in names:
-                host.remove()
-        self.bed.up(report=lambda text: None)
-
-
 @pytest.fixture(scope="session")
 def fleet(openshell, request, tmp_path_factory):
-    """Three fresh hosts: h1 and h3 Debian 12, h2 Debian 13; taken down at the end of the session or before the other OpenShell's turn."""
-    bed = Bed("test", 3)
-    bed.down()
-    bed.up()
-    yield Fleet(bed, openshell, tmp_path_factory.mktemp("fleet"))
-    if not request.config.getoption("--keep-bed"):
+    """Three fresh hosts, taken down at the end of the session or before the other OpenShell's turn."""
+    bed, keep = Bed("test", 3), request.config.getoption("--keep-bed")
+    if not keep:
         bed.down()
+    fleet = Fleet(bed, openshell, tmp_path_factory.mktemp("fleet"))
+    fleet.up()
+    yield fleet
+    if not keep:
+        bed.down()
+
+
+@pytest.fixture(scope="module")
+def fresh(fleet) -> Fleet:
+    """The fleet with every host as it was before anything ran on it."""
+    fleet.fresh()
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def onboarded(fleet) -> Fleet:
+    """The fleet with every host onboarded."""
+    fleet.onboarded()
+    return fleet

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import json
 import re
 import socket
@@ -83,11 +84,10 @@ def describe(version: dict, info: dict, networks: list[dict]) -> dict:
 
 def _describe_network(network: dict) -> dict:
     pools = [pool for pool in (network.get("IPAM") or {}).get("Config") or [] if pool.get("Subnet")]
-    return {
-        "driver": network.get("Driver", ""),
-        "subnets": [pool["Subnet"] for pool in pools],
-        "gateway": next((pool["Gateway"] for pool in pools if pool.get("Gateway")), ""),
-    }
+    gateways = [pool["Gateway"] for pool in pools if pool.get("Gateway")]
+    if not gateways and network.get("Driver") == "bridge" and pools:  # the engine takes the first address, but older ones do not say so
+        gateways = [str(next(ipaddress.ip_network(pools[0]["Subnet"], strict=False).hosts()))]
+    return {"driver": network.get("Driver", ""), "subnets": [pool["Subnet"] for pool in pools], "gateway": next(iter(gateways), "")}
 
 
 def mask_url(url: str) -> str:

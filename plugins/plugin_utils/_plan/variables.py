@@ -11,7 +11,10 @@ import re
 import typing as t
 import urllib.parse
 
-import jsonschema
+try:
+    import jsonschema
+except ImportError:  # the action plugin says so
+    jsonschema = None
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 
@@ -63,14 +66,12 @@ def _whole_pattern(_validator: t.Any, pattern: str, value: t.Any, _schema: t.Any
         yield jsonschema.ValidationError(f"{value!r} does not match")
 
 
-# a pattern is of the whole text: Python's $ alone would take a line feed after it
-Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _whole_pattern})
-
-
 def schema_problems(variables: dict[str, t.Any], schema: dict[str, t.Any]) -> list[Problem]:
     """What the schema refuses: unknown and missing keys, types, ranges, forms."""
     found: dict[tuple[str, str], Problem] = {}
-    for error in sorted(Validator(schema).iter_errors(variables), key=lambda e: dotted(e.absolute_path)):
+    # a pattern is of the whole text: Python's $ alone would take a line feed after it
+    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _whole_pattern})
+    for error in sorted(validator(schema).iter_errors(variables), key=lambda e: dotted(e.absolute_path)):
         for problem in _explained(error):
             found.setdefault((problem.variable, problem.remedy), problem)
     return list(found.values())
@@ -204,9 +205,9 @@ def _sandbox_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> 
     names: set[str] = set()
     for index, sandbox in enumerate(variables["nemoclaw_sandboxes"]):
         where = f"nemoclaw_sandboxes[{index}]"
-        if sandbox["name"] in names:
+        if sandbox.get("name") in names:
             yield Problem(f"{where}.name", f"{sandbox['name']!r} is there twice.", "Give each sandbox of a host its own name.")
-        names.add(sandbox["name"])
+        names.update([sandbox["name"]] if "name" in sandbox else [])
         name = sandbox["agent"]
         if name not in agents:
             yield Problem(f"{where}.agent", f"{name!r} is no agent.", nearest(name, agents))
@@ -214,7 +215,7 @@ def _sandbox_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> 
             for key, problem, remedy in AGENTS[name].errors(agent_settings(variables, sandbox), agents[name]):
                 variable = INFERENCE_SETTINGS.get(key)
                 yield Problem(f"nemoclaw_inference.{variable}" if variable else f"{where}.{key}", f"{problem}.", f"{remedy[:1].upper()}{remedy[1:]}.")
-        rules = [rule["name"] for rule in sandbox.get("policy", {}).get("custom", [])]
+        rules = [rule["name"] for rule in sandbox.get("policy", {}).get("custom", []) if "name" in rule]
         for rule in sorted({rule for rule in rules if rules.count(rule) > 1}):
             yield Problem(f"{where}.policy.custom", f"the rule {rule!r} is there twice.", "Give each rule its own name.")
 

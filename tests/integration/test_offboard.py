@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Offboarding leaves a host as it was before, but for what it says it keeps; also when it was set up half, and twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.fleet import Fleet, differences
+
+
+@pytest.fixture(scope="module")
+def leaving(fleet) -> Fleet:
+    """Onboarded hosts of which it is known what they were before."""
+    if set(fleet.before) != set(fleet.names):
+        fleet.fresh()
+    fleet.onboarded()
+    return fleet
+
+
+def kept(run, host: str) -> dict:
+    return run.of_host(host, "ansible.builtin.debug")[-1]["msg"]
+
+
+def left(fleet: Fleet, host: str) -> list[str]:
+    """What is not as before, but for the packages that are said to be kept, and their files."""
+    return [line for line in differences(fleet.before[host], fleet.snapshot(host)) if not line.startswith(("+ packages python3-", "- packages python3-"))]
+
+
+def test_check_touches_nothing(leaving):
+    before = {name: leaving.snapshot(name) for name in leaving.names}
+    assert leaving.play("offboard.yml", check=True, diff=True).rc == 0
+    for name in leaving.names:
+        assert differences(before[name], leaving.snapshot(name)) == []
+
+
+def test_nothing_is_left(leaving):
+    """h2 had its user nemoclaw before, and every host the base image."""
+    run = leaving.play("offboard.yml")
+    assert run.rc == 0
+    for name in leaving.names:
+        assert left(leaving, name) == []
+    assert kept(run, "h1")["user"] == "none"
+    assert kept(run, "h2")["user"] == "nemoclaw"
+    assert leaving["h2"].read_file("/home/nemoclaw/notes.txt") == "mine\n"
+    for name in leaving.names:
+        assert "openclaw-base:2026.9.6" in kept(run, name)["images"]
+
+
+def test_twice(leaving):
+    run = leaving.play("offboard.yml")
+    assert run.rc == 0
+    assert run.changed == 0
+
+
+def test_half_set_up(leaving):
+    """The gateway runs but is not registered; nothing but what is there can be asked."""
+    run = leaving.play("onboard.yml", limit="h1", kill_at="TASK [nemoclaw.fleet.gateway : Registration]")
+    assert run.rc == -9
+    assert leaving["h1"].sh("systemctl is-active nemoclaw-gateway") == "active"
+    assert leaving.play("offboard.yml", limit="h1").rc == 0
+    assert left(leaving, "h1") == []
