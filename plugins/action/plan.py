@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import typing as t
 
 from ansible import constants as C
 from ansible.errors import AnsibleError
+from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError
@@ -31,6 +33,8 @@ class ActionModule(ActionBase):
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _spec, args = self.validate_argument_spec({"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}})
+        if checking.jsonschema is None:
+            raise AnsibleError(missing_required_lib("jsonschema", reason="for nemoclaw.fleet.plan, on the controller"))
         variables, problems = self._variables(task_vars or {})
         try:
             blueprint = self._blueprint(variables)
@@ -105,11 +109,9 @@ class ActionModule(ActionBase):
         paths = {name: os.path.join(os.path.expanduser(openshell["path"]), name) for name in names}
         key = json.dumps([(path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths.values()])
         cache = os.path.join(C.DEFAULT_LOCAL_TMP, f"nemoclaw-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
-        try:
-            with open(cache, encoding="utf-8") as stream:
-                return json.load(stream)
-        except (OSError, ValueError):
-            digests = {name: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for name, path in paths.items()}
+        with contextlib.suppress(OSError, ValueError), open(cache, encoding="utf-8") as stream:
+            return json.load(stream)
+        digests = {name: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for name, path in paths.items()}
         temporary = f"{cache}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as stream:
             json.dump(digests, stream)

@@ -9,8 +9,14 @@ import json
 import time
 import typing as t
 
-import jmespath
+from ansible.errors import AnsibleError
+from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
+
+try:
+    import jmespath
+except ImportError:
+    jmespath = None
 
 TRIES = 2  # a first turn right after the start can meet an agent that still repairs its state
 
@@ -36,6 +42,8 @@ class ActionModule(ActionBase):
         _spec, args = self.validate_argument_spec(
             {"plan": {"type": "dict", "required": True}, "names": {"type": "list", "elements": "str"}, "settle": {"type": "float", "default": 0}}
         )
+        if jmespath is None:
+            raise AnsibleError(missing_required_lib("jmespath", reason="for nemoclaw.fleet.verify, on the controller"))
         if self._task.check_mode:
             return {"changed": False, "skipped": True, "msg": "An agent is not asked in check mode."}
         time.sleep(args["settle"])

@@ -3,11 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import time
-import typing as t
-
-from ansible.plugins.callback import CallbackBase
-
 DOCUMENTATION = """
 name: summary
 type: aggregate
@@ -19,6 +14,11 @@ description:
 requirements:
   - enable it with C(callbacks_enabled = nemoclaw.fleet.summary) in C(ansible.cfg)
 """
+
+import time
+import typing as t
+
+from ansible.plugins.callback import CallbackBase
 
 PREFIX = "nemoclaw.fleet."
 # run on the controller alone

@@ -296,8 +296,8 @@ def test_sandbox_is_created(openshell):
     assert Fingerprints(sandbox.client.account, "nemoclaw").records()["sandbox/a"]["spec"]["cpu"] == "2"
 
 
-def recorded_sandbox(openshell, desired=SANDBOX):
-    return Sandbox({**desired, "name": "assistant"}, openshell(Answers("onboard_first_and_again", after="sandbox list -o json")))
+def recorded_sandbox(openshell):
+    return Sandbox({**SANDBOX, "name": "assistant"}, openshell(Answers("onboard_first_and_again", after="sandbox list -o json")))
 
 
 def test_a_live_sandbox_is_read_with_its_label(openshell):

@@ -54,8 +54,8 @@ def run(given, *, facts=FACTS, **arguments):
     return ActionModule(task, connection, None, DataLoader(), Templar(DataLoader(), variables=host), None).run(None, host)
 
 
-def plan(given=LEAST, **more):
-    result = run(given, **more)
+def plan(given=None, **more):
+    result = run(LEAST if given is None else given, **more)
     assert not result.get("failed"), result["msg"]
     return result["plan"]
 

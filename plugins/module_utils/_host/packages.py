@@ -16,7 +16,7 @@ def installed(names: list[str]) -> list[str]:
     try:
         done = subprocess.run(
             ["dpkg-query", "-W", "-f", "${binary:Package} ${db:Status-Status}\n", *names],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=60,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=60, check=False,
         )  # fmt: skip
     except FileNotFoundError:
         return []

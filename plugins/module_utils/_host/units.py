@@ -19,7 +19,9 @@ DIGEST = "NEMOCLAW_CONFIG_DIGEST"
 def systemctl(*args: str, check: bool = True, timeout: float = 150) -> str:
     """stdout of C(systemctl ARGS)."""
     try:
-        done = subprocess.run(["systemctl", *args], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout)
+        done = subprocess.run(
+            ["systemctl", *args], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout, check=False
+        )
     except FileNotFoundError:
         raise ResourceError("systemctl is not there.", "The host must run systemd.") from None
     except subprocess.TimeoutExpired:

@@ -108,6 +108,7 @@ class OpenShell:
                     encoding="utf-8",
                     errors="replace",
                     timeout=timeout,
+                    check=False,
                     **given,
                     **self._privileges(),
                 )
