@@ -14,7 +14,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Ch
 def installed(names: list[str]) -> list[str]:
     """Those of the names that dpkg has installed; an empty list where there is no dpkg."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # a resource has no module to ask
             ["dpkg-query", "-W", "-f", "${binary:Package} ${db:Status-Status}\n", *names],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", timeout=60, check=False,
         )  # fmt: skip

@@ -19,7 +19,7 @@ DIGEST = "NEMOCLAW_CONFIG_DIGEST"
 def systemctl(*args: str, check: bool = True, timeout: float = 150) -> str:
     """stdout of C(systemctl ARGS)."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # a resource has no module to ask
             ["systemctl", *args], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout, check=False
         )
     except FileNotFoundError:

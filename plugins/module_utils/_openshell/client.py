@@ -99,7 +99,7 @@ class OpenShell:
             if attempt:
                 time.sleep(0.5 * attempt)
             try:
-                done = self._run(
+                done = self._run(  # pylint: disable=ansible-bad-function  # run_command has no time limit
                     argv,
                     env={**self._environment(), **(env or {})},
                     cwd="/",
