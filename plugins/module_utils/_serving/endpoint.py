@@ -73,14 +73,15 @@ class Endpoint:
         self.verify = verify
 
     def models(self) -> list[str]:
-        """The ids of the models that the endpoint lists, sorted; empty where it does not list any."""
+        """The ids of the models that the endpoint lists, sorted, with other names that llama-server has for them; empty where it does not list any."""
         try:
             listed = self._list().get("data")
         except Failure as failure:
             if failure.kind in ("refused", "tls") or (failure.kind, failure.status) == ("not_an_api", None):
                 raise
             return []  # not every endpoint lists its models; the real request decides
-        return sorted({str(one["id"]) for one in listed if isinstance(one, dict) and one.get("id")}) if isinstance(listed, list) else []
+        entries = [one for one in listed if isinstance(one, dict) and one.get("id")] if isinstance(listed, list) else []
+        return sorted({str(name) for one in entries for name in [one["id"], *(one.get("aliases") or [])]})
 
     def is_api(self) -> bool:
         """Whether something answers here as an API does: with models, or by asking for a key."""
