@@ -9,42 +9,102 @@ max-token fields and stream flag. So a recording shows what a gateway really for
 
 Usage: echo_server.py PORT [--key KEY] [--models a,b] [--slow SECONDS] [--fail STATUS]
 """
-import argparse, json, time
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-p = argparse.ArgumentParser()
-p.add_argument("port", type=int); p.add_argument("--key"); p.add_argument("--models", default="tiny-agent")
-p.add_argument("--slow", type=float, default=0); p.add_argument("--fail", type=int, default=0)
-a = p.parse_args()
+HEADERS = ("authorization", "x-api-key", "anthropic-version")
+FIELDS = ("model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens")
 
-class H(BaseHTTPRequestHandler):
+parser = argparse.ArgumentParser()
+parser.add_argument("port", type=int)
+parser.add_argument("--key")
+parser.add_argument("--models", default="tiny-agent")
+parser.add_argument("--slow", type=float, default=0)
+parser.add_argument("--fail", type=int, default=0)
+
+
+def chat(model, text):
+    message = {"role": "assistant", "content": text}
+    return {"id": "c", "object": "chat.completion", "model": model, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+
+
+def completion(model, text):
+    return {"id": "c", "object": "text_completion", "model": model, "choices": [{"index": 0, "finish_reason": "stop", "text": text}]}
+
+
+def response(model, text):
+    message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+    return {"id": "r", "object": "response", "status": "completed", "model": model, "output": [message]}
+
+
+def message(model, text):
+    return {
+        "id": "m",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": text}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+
+
+ANSWERS = {"/chat/completions": chat, "/completions": completion, "/responses": response, "/messages": message}
+
+
+class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    def log_message(self, *_): pass
-    def send(self, code, obj):
-        b = json.dumps(obj, sort_keys=True).encode()
-        self.send_response(code); self.send_header("content-type", "application/json"); self.send_header("content-length", str(len(b)))
-        self.end_headers(); self.wfile.write(b)
-    def handle_any(self):
-        n = int(self.headers.get("content-length") or 0); raw = self.rfile.read(n) if n else b""
-        try: body = json.loads(raw or b"{}")
-        except ValueError: body = {}
-        h = self.headers
-        got = {"method": self.command, "path": self.path, "authorization": h.get("authorization"), "x-api-key": h.get("x-api-key"),
-               "anthropic-version": h.get("anthropic-version"), "model": body.get("model"), "stream": body.get("stream"),
-               "max_tokens": body.get("max_tokens"), "max_completion_tokens": body.get("max_completion_tokens"), "max_output_tokens": body.get("max_output_tokens")}
-        got = {k: v for k, v in got.items() if v is not None}
-        time.sleep(a.slow)
-        if a.fail: return self.send(a.fail, {"error": {"message": "told to fail", "got": got}})
-        key = (h.get("authorization") or "").removeprefix("Bearer ") or h.get("x-api-key")
-        if a.key and key != a.key: return self.send(401, {"error": {"message": "bad key", "type": "authentication_error"}})
-        text = json.dumps(got, sort_keys=True); path = self.path.split("?")[0]
-        if path.endswith("/models"): return self.send(200, {"object": "list", "got": got, "data": [{"id": m, "object": "model"} for m in a.models.split(",")]})
-        if path.endswith("/chat/completions"): return self.send(200, {"id": "c", "object": "chat.completion", "model": body.get("model"), "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]})
-        if path.endswith("/completions"): return self.send(200, {"id": "c", "object": "text_completion", "model": body.get("model"), "choices": [{"index": 0, "finish_reason": "stop", "text": text}]})
-        if path.endswith("/responses"): return self.send(200, {"id": "r", "object": "response", "status": "completed", "model": body.get("model"), "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}]})
-        if path.endswith("/messages"): return self.send(200, {"id": "m", "type": "message", "role": "assistant", "model": body.get("model"), "stop_reason": "end_turn", "content": [{"type": "text", "text": text}], "usage": {"input_tokens": 1, "output_tokens": 1}})
-        if path.endswith("/embeddings"): return self.send(404, {"error": {"message": "no embeddings"}})
-        self.send(200, {"got": got})
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = handle_any
 
-ThreadingHTTPServer(("0.0.0.0", a.port), H).serve_forever()
+    def log_message(self, *_arguments):
+        pass
+
+    def send(self, code, data):
+        body = json.dumps(data, sort_keys=True).encode()
+        self.send_response(code)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def received(self):
+        size = int(self.headers.get("content-length") or 0)
+        try:
+            body = json.loads(self.rfile.read(size) if size else b"{}")
+        except ValueError:
+            body = {}
+        found = {"method": self.command, "path": self.path}
+        found |= {name: self.headers.get(name) for name in HEADERS} | {name: body.get(name) for name in FIELDS}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def answer(self):
+        options, got = self.server.options, self.received()
+        path = self.path.partition("?")[0]
+        time.sleep(options.slow)
+        key = (self.headers.get("authorization") or "").removeprefix("Bearer ") or self.headers.get("x-api-key")
+        kind = next((ANSWERS[end] for end in ANSWERS if path.endswith(end)), None)
+        if options.fail:
+            self.send(options.fail, {"error": {"message": "told to fail", "got": got}})
+        elif options.key and key != options.key:
+            self.send(401, {"error": {"message": "bad key", "type": "authentication_error"}})
+        elif path.endswith("/models"):
+            self.send(200, {"object": "list", "got": got, "data": [{"id": name, "object": "model"} for name in options.models.split(",")]})
+        elif kind:
+            self.send(200, kind(got.get("model"), json.dumps(got, sort_keys=True)))
+        elif path.endswith("/embeddings"):
+            self.send(404, {"error": {"message": "no embeddings"}})
+        else:
+            self.send(200, {"got": got})
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = answer
+
+
+if __name__ == "__main__":
+    arguments = parser.parse_args()
+    server = ThreadingHTTPServer(("0.0.0.0", arguments.port), Echo)
+    server.options = arguments
+    server.serve_forever()

@@ -25,7 +25,7 @@ RUN = [
 
 # What the recording machine's network and engine said, not what OpenShell said: made equal in the expected and in the actual answer.
 MACHINE = [
-    (re.compile(r'(?s)(pull\s*│?\s*Docker\s*│?\s*image\s*│?\s*failed:).*'), r"\1 <ENGINE'S REASON>\n"),
+    (re.compile(r"(?s)(pull\s*│?\s*Docker\s*│?\s*image\s*│?\s*failed:).*"), r"\1 <ENGINE'S REASON>\n"),
     (re.compile(r'("driver_version": )"[^"]*"'), r'\1"<ENGINE>"'),
     (re.compile(r"(Driver version:(?:\x1b\[0m)?) \S+"), r"\1 <ENGINE>"),
     (re.compile(r"(IPv4) +(?=\d)"), r"\1 "),

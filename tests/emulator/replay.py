@@ -49,8 +49,10 @@ def transcripts(paths):
 
 def need_image():
     if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False).returncode:
-        sys.exit(f"The sandbox image {IMAGE} is not in this machine's Docker engine. Build it with the test bed (`make bed-images`) "
-                 "or load an archive of it (`docker load`).")
+        sys.exit(
+            f"The sandbox image {IMAGE} is not in this machine's Docker engine. Build it with the test bed (`make bed-images`) "
+            "or load an archive of it (`docker load`)."
+        )
 
 
 def lines(path):
@@ -86,7 +88,7 @@ def replay(path, binaries, real, tally, record=None):
                     scenario.do(step["do"])
                     answers.append(step)
                     continue
-                reason = None if real else reach.beyond(step, scenario)
+                reason = None if real else reach.beyond(step)
                 answer = scenario.call(step)
                 answers.append({**step, **answer})
                 if record:
@@ -109,7 +111,9 @@ def compared(step):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tests.emulator.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="tests.emulator.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", nargs="+")
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--record", metavar="DIR")

@@ -23,8 +23,9 @@ NAMESPACE = "nf-replay"
 NETWORK = "nf-replay"
 ENDPOINT = "https://127.0.0.1:17670"
 HEALTH = "127.0.0.1:17671"
-PATIENCE = 60          # seconds a gateway may take, and an `until` that was fulfilled when recorded
-IMPATIENCE = 20        # seconds for an `until` that was never fulfilled when recorded, and for a call that never returned
+PATIENCE = 60  # seconds a gateway may take, and an `until` that was fulfilled when recorded
+GIVE_UP = 600  # seconds for any call
+IMPATIENCE = 20  # seconds for an `until` that was never fulfilled when recorded, and for a call that never returned
 
 CONFIG = """\
 [openshell]
@@ -84,9 +85,15 @@ class Scenario:
         (self.dir / "bin/docker").write_text(DOCKER.format(docker=shutil.which("docker"), namespace=NAMESPACE))
         (self.dir / "bin/docker").chmod(0o755)
         self.env = {
-            "PATH": f"{self.dir}/bin:{binaries}:{os.environ['PATH']}", "HOME": str(self.dir / "home"),
-            "XDG_CONFIG_HOME": str(self.dir / "config"), "XDG_STATE_HOME": str(self.dir / "state"), "XDG_DATA_HOME": str(self.dir / "data"),
-            "NO_COLOR": "1", "OPENSHELL_NO_BROWSER": "1", "LC_ALL": "C.UTF-8", "OPENSHELL_TELEMETRY_ENABLED": "false",
+            "PATH": f"{self.dir}/bin:{binaries}:{os.environ['PATH']}",
+            "HOME": str(self.dir / "home"),
+            "XDG_CONFIG_HOME": str(self.dir / "config"),
+            "XDG_STATE_HOME": str(self.dir / "state"),
+            "XDG_DATA_HOME": str(self.dir / "data"),
+            "NO_COLOR": "1",
+            "OPENSHELL_NO_BROWSER": "1",
+            "LC_ALL": "C.UTF-8",
+            "OPENSHELL_TELEMETRY_ENABLED": "false",
             "OPENSHELL_EMULATOR_PYTHON": sys.executable,
         }
         self.gateway, self.helpers, self.made_up = None, [], {}
@@ -138,13 +145,21 @@ class Scenario:
             docker("rm", "-f", *left)
 
     def run(self, *argv, **options):
-        done = subprocess.run(argv, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
+        done = subprocess.run(
+            argv, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options
+        )
         if done.returncode:
             raise RuntimeError(f"{' '.join(argv)} failed: {done.stdout}{done.stderr}")
 
     def make_pki(self):
-        self.run(str(self.binaries / "openshell-gateway"), "generate-certs", "--output-dir", str(self.dir / "pki"),
-                 "--server-san", "host.openshell.internal")
+        self.run(
+            str(self.binaries / "openshell-gateway"),
+            "generate-certs",
+            "--output-dir",
+            str(self.dir / "pki"),
+            "--server-san",
+            "host.openshell.internal",
+        )
 
     def register(self):
         gateways = self.dir / "config/openshell/gateways"
@@ -154,7 +169,9 @@ class Scenario:
 
     def gateway_start(self):
         config = self.dir / "gateway.toml"
-        config.write_text(CONFIG.format(pki=self.dir / "pki", health=HEALTH, namespace=NAMESPACE, network=NETWORK, image=IMAGE, binaries=self.binaries))
+        config.write_text(
+            CONFIG.format(pki=self.dir / "pki", health=HEALTH, namespace=NAMESPACE, network=NETWORK, image=IMAGE, binaries=self.binaries)
+        )
         argv = [str(self.binaries / "openshell-gateway"), "--config", str(config), "--db-url", f"sqlite:{self.dir}/gateway.db?mode=rwc"]
         with open(self.dir / "gateway.log", "a") as log:
             self.gateway = subprocess.Popen(argv, env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -215,27 +232,42 @@ class Scenario:
 
     def once(self, step):
         argv = [self.actual(word) for word in step["argv"]]
-        env = {**self.env, **step.get("env", {})}
-        out, err = (open(self.dir / name, "w+b") for name in ("stdout", "stderr"))
-        # Where the real program was seen never to return, its streams were pipes that stayed open; a pipe is then what shows it.
-        never = step.get("exit") == "timeout"
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} if never else {"stdout": out, "stderr": err}
         begin = time.monotonic()
-        process = subprocess.Popen(argv, env=env, cwd=self.cwd, stdin=subprocess.PIPE, **pipes)
-        try:
-            stdout, stderr = process.communicate(step.get("stdin", "").encode(), min(step.get("seconds", IMPATIENCE), IMPATIENCE) if never else 600)
-            code = process.returncode
-        except subprocess.TimeoutExpired as expired:
-            process.kill()
-            process.wait()
-            code, stdout, stderr = "timeout", expired.stdout or b"", expired.stderr or b""
-        if not never:
-            stdout, stderr = (pathlib.Path(stream.name).read_bytes() for stream in (out, err))
+        code, stdout, stderr = self.endless(argv, step) if step.get("exit") == "timeout" else self.ending(argv, step)
         answer = {"exit": code, "stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
         self.learn(argv, answer)
         names = self.names(answer["stdout"] + answer["stderr"])
-        return {**{key: of_run(value, names) if isinstance(value, str) and key != "exit" else value for key, value in answer.items()},
-                "seconds": round(time.monotonic() - begin, 1)}
+        shown = {stream: of_run(answer[stream], names) for stream in ("stdout", "stderr")}
+        return {"exit": code, **shown, "seconds": round(time.monotonic() - begin, 1)}
+
+    def ending(self, argv, step):
+        """A call that ends; its streams are files, so that what it left running in the background is not waited for."""
+        with open(self.dir / "stdout", "w+b") as out, open(self.dir / "stderr", "w+b") as err:
+            process = self.start(argv, step, out, err)
+            try:
+                process.communicate(step.get("stdin", "").encode(), GIVE_UP)
+                code = process.returncode
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                code = "timeout"
+            out.seek(0)
+            err.seek(0)
+            return code, out.read(), err.read()
+
+    def endless(self, argv, step):
+        """A call that was seen never to return. Its streams are pipes: one that something keeps open is what `never` can mean."""
+        process = self.start(argv, step, subprocess.PIPE, subprocess.PIPE)
+        try:
+            stdout, stderr = process.communicate(step.get("stdin", "").encode(), min(step.get("seconds", IMPATIENCE), IMPATIENCE))
+            return process.returncode, stdout, stderr
+        except subprocess.TimeoutExpired as expired:
+            process.kill()
+            process.wait()
+            return "timeout", expired.stdout or b"", expired.stderr or b""
+
+    def start(self, argv, step, out, err):
+        return subprocess.Popen(argv, env={**self.env, **step.get("env", {})}, cwd=self.cwd, stdin=subprocess.PIPE, stdout=out, stderr=err)
 
     def actual(self, word):
         for value, placeholder in {str(self.dir): "<DIR>", str(self.binaries): "<BIN>"}.items():
@@ -246,7 +278,7 @@ class Scenario:
 
     def names(self, text):
         bridges = self.bridges() if re.search(r"\d+\.\d+\.\d+\.1\b", text.replace("127.0.0.1", "")) else ()
-        return {str(self.dir): "<DIR>", str(self.binaries): "<BIN>", **{bridge: "<BRIDGE>" for bridge in bridges}, **self.made_up}
+        return {str(self.dir): "<DIR>", str(self.binaries): "<BIN>", **dict.fromkeys(bridges, "<BRIDGE>"), **self.made_up}
 
     @staticmethod
     def bridges():

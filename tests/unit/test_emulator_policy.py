@@ -16,14 +16,17 @@ def rule(**endpoint):
     return {"network_policies": {"r": {"name": "r", "endpoints": [endpoint], "binaries": [{"path": "/usr/bin/*"}]}}}
 
 
-@pytest.mark.parametrize(("host", "asked", "admitted"), [
-    ("api.example.com", "API.example.com", True),
-    ("*.example.com", "a.example.com", True),
-    ("*.example.com", "a.b.example.com", False),
-    ("**.example.com", "a.b.example.com", True),
-    ("*-api.example.com", "x-api.example.com", True),
-    ("*.example.com", "example.com", False),
-])
+@pytest.mark.parametrize(
+    ("host", "asked", "admitted"),
+    [
+        ("api.example.com", "API.example.com", True),
+        ("*.example.com", "a.example.com", True),
+        ("*.example.com", "a.b.example.com", False),
+        ("**.example.com", "a.b.example.com", True),
+        ("*-api.example.com", "x-api.example.com", True),
+        ("*.example.com", "example.com", False),
+    ],
+)
 def test_hosts(host, asked, admitted):
     found = policy.endpoints_for(rule(host=host, port=443), asked, 443, ["/usr/bin/curl"])
     assert bool(found) is admitted
@@ -37,16 +40,19 @@ def test_a_program_is_known_by_its_path_or_an_ancestor():
     assert not policy.endpoints_for(one, "a.example", 443, [])
 
 
-@pytest.mark.parametrize(("endpoint", "method", "path", "denied"), [
-    ({"access": "read-only"}, "HEAD", "/x", False),
-    ({"access": "read-only"}, "POST", "/x", True),
-    ({"access": "read-write"}, "DELETE", "/x", True),
-    ({"access": "full"}, "DELETE", "/x", False),
-    ({"rules": [{"allow": {"method": "GET", "path": "/v1/*"}}]}, "GET", "/v1/a/b", True),
-    ({"rules": [{"allow": {"method": "GET", "path": "/v1/**"}}]}, "GET", "/v1/a/b", False),
-    ({"access": "full", "deny_rules": [{"method": "POST", "path": "/admin/**"}]}, "POST", "/admin/x", True),
-    ({}, "GET", "/", True),
-])
+@pytest.mark.parametrize(
+    ("endpoint", "method", "path", "denied"),
+    [
+        ({"access": "read-only"}, "HEAD", "/x", False),
+        ({"access": "read-only"}, "POST", "/x", True),
+        ({"access": "read-write"}, "DELETE", "/x", True),
+        ({"access": "full"}, "DELETE", "/x", False),
+        ({"rules": [{"allow": {"method": "GET", "path": "/v1/*"}}]}, "GET", "/v1/a/b", True),
+        ({"rules": [{"allow": {"method": "GET", "path": "/v1/**"}}]}, "GET", "/v1/a/b", False),
+        ({"access": "full", "deny_rules": [{"method": "POST", "path": "/admin/**"}]}, "POST", "/admin/x", True),
+        ({}, "GET", "/", True),
+    ],
+)
 def test_requests(endpoint, method, path, denied):
     assert bool(policy.request_denied([{"protocol": "rest", **endpoint}], method, path)) is denied
 
@@ -55,14 +61,17 @@ def test_an_endpoint_without_protocol_is_not_inspected():
     assert policy.request_denied([{"host": "a.example", "port": 1}], "DELETE", "/") is None
 
 
-@pytest.mark.parametrize(("endpoint", "address", "reason"), [
-    ({"host": "a.example"}, "10.1.2.3", None),
-    ({"host": "*.example"}, "10.1.2.3", "internal address"),
-    ({"host": "*.example", "allowed_ips": ["10.0.0.0/8"]}, "10.1.2.3", None),
-    ({"host": "a.example", "allowed_ips": ["10.9.0.0/16"]}, "10.1.2.3", "allowed_ips check failed"),
-    ({"host": "a.example"}, "127.0.0.1", "internal address"),
-    ({"host": "a.example", "allowed_ips": ["169.254.0.0/16"]}, "169.254.169.254", "internal address"),
-])
+@pytest.mark.parametrize(
+    ("endpoint", "address", "reason"),
+    [
+        ({"host": "a.example"}, "10.1.2.3", None),
+        ({"host": "*.example"}, "10.1.2.3", "internal address"),
+        ({"host": "*.example", "allowed_ips": ["10.0.0.0/8"]}, "10.1.2.3", None),
+        ({"host": "a.example", "allowed_ips": ["10.9.0.0/16"]}, "10.1.2.3", "allowed_ips check failed"),
+        ({"host": "a.example"}, "127.0.0.1", "declared endpoint check failed"),
+        ({"host": "a.example", "allowed_ips": ["169.254.0.0/16"]}, "169.254.169.254", "allowed_ips check failed"),
+    ],
+)
 def test_addresses(endpoint, address, reason):
     assert policy.address_denied([endpoint], "a.example", [address]) == reason
 
@@ -81,11 +90,17 @@ def test_a_secret_goes_to_its_own_endpoint_only_and_an_old_placeholder_keeps_its
     assert secrets.environment() == {}
 
 
-@pytest.mark.parametrize(("text", "cause"), [
-    ("version: one\n", 'version: invalid type: string "one", expected u32 at line 1 column 10'),
-    ("filesystem_policy: {}\n", "missing field `version`"),
-    ("version: 1\nlandlock: {compatibility: 3}\n", "landlock.compatibility: invalid type: integer `3`, expected a string at line 2 column 27"),
-])
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("version: one\n", 'version: invalid type: string "one", expected u32 at line 1 column 10'),
+        ("filesystem_policy: {}\n", "missing field `version`"),
+        (
+            "version: 1\nlandlock: {compatibility: 3}\n",
+            "landlock.compatibility: invalid type: integer `3`, expected a string at line 2 column 27",
+        ),
+    ],
+)
 def test_faults_of_a_policy_file_are_placed(text, cause):
     with pytest.raises(Failure) as raised:
         schema.parse(text)

@@ -21,7 +21,7 @@ def recorded_errors():
     for path in sorted(TRANSCRIPTS.glob("*.jsonl")):
         for line in path.read_text().splitlines():
             text = json.loads(line).get("stderr") or ""
-            text = text[max(text.find("Error:   × "), 0):]
+            text = text[max(text.find("Error:   × "), 0) :]
             if text.startswith("Error:") and not re.search(r"<[A-Z_]+>", text) and not WRITTEN_BY_HAND.search(text):
                 yield text
 
@@ -33,7 +33,7 @@ def parts(text):
         line = line.removeprefix("Error: ")
         start = re.match(r"  (× |[├╰]─▶ )", line)
         if start:
-            found.append(line[start.end():])
+            found.append(line[start.end() :])
             continue
         rest = line.removeprefix("  │   ").removeprefix("  │ ").removeprefix("      ")
         found[-1] += ("" if found[-1].endswith(("-", "/")) else " ") + rest
@@ -52,11 +52,19 @@ def test_errors_break_where_the_real_ones_do(capsys):
 # Asked of the real program (0.0.106); each is the first line and the usage line.
 USAGE = [
     ("sandbox crate", "unrecognized subcommand 'crate'", "sandbox [OPTIONS] [COMMAND]"),
-    ("sandbox get a --policy-only -o json", "the argument '--policy-only' cannot be used with '--output <OUTPUT>'", "sandbox get --policy-only <NAME>"),
+    (
+        "sandbox get a --policy-only -o json",
+        "the argument '--policy-only' cannot be used with '--output <OUTPUT>'",
+        "sandbox get --policy-only <NAME>",
+    ),
     ("sandbox get --polcy-only a", "unexpected argument '--polcy-only' found", "sandbox get --policy-only [NAME]"),
     ("sandbox list --limit x", "invalid value 'x' for '--limit <LIMIT>': invalid digit found in string", None),
     ("sandbox exec -n", "a value is required for '--name <NAME>' but none was supplied", None),
-    ("sandbox create --name a --name b", "the argument '--name <NAME>' cannot be used multiple times", "sandbox create [OPTIONS] [-- <COMMAND>...]"),
+    (
+        "sandbox create --name a --name b",
+        "the argument '--name <NAME>' cannot be used multiple times",
+        "sandbox create [OPTIONS] [-- <COMMAND>...]",
+    ),
     ("policy set", "the following required arguments were not provided:", "policy set --policy <POLICY> [NAME]"),
     ("gateway add", "the following required arguments were not provided:", "gateway add <ENDPOINT>"),
     ("sandbox get a b", "unexpected argument 'b' found", "sandbox get [OPTIONS] [NAME]"),

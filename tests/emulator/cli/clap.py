@@ -39,7 +39,11 @@ class Argument:
         if self.positional:
             text = f"<{self.value}>" if self.required else f"[{self.value}]"
             return text + ("..." if self.many else "")
-        return f"{self.label} {'[' if self.optional_value else ''}<{self.value}>{']' if self.optional_value else ''}" if self.value else self.label
+        return (
+            f"{self.label} {'[' if self.optional_value else ''}<{self.value}>{']' if self.optional_value else ''}"
+            if self.value
+            else self.label
+        )
 
 
 class Command:
@@ -51,7 +55,10 @@ class Command:
         self.rules = grammar.RULES.get(" ".join(words[1:]), {})
         usage = re.search(r"(?:USAGE\n {2}|Usage: )(.+)", self.text).group(1)
         self.usage = usage if usage.startswith(words[0]) else f"{' '.join(words)} {usage.partition(' ')[2]}"
-        self.subcommands = re.findall(r"(?m)^ {2}([a-z][a-z-]*):? {2,}\S", self.text.partition("FLAGS")[0].partition("COMMANDS" if "COMMANDS" in self.text else "Commands:")[2])
+        self.subcommands = re.findall(
+            r"(?m)^ {2}([a-z][a-z-]*):? {2,}\S",
+            self.text.partition("FLAGS")[0].partition("COMMANDS" if "COMMANDS" in self.text else "Commands:")[2],
+        )
         if len(words) == 1 and words[0] == "openshell":
             self.subcommands += [name for name in ("workspace", "rule") if name not in self.subcommands]
         self.arguments = self._arguments()
@@ -213,8 +220,10 @@ def _option(command, matches, argument, label, value, rest, index):
         raise _unexpected(command, label, matches.given)
     if argument.value is None:
         if value is not None:
-            raise Usage(f"error: unexpected value '{value}' for '{argument.label}' found; no more were expected\n\n"
-                        f"Usage: {command.smart_usage([argument])}\n\nFor more information, try '--help'.\n")
+            raise Usage(
+                f"error: unexpected value '{value}' for '{argument.label}' found; no more were expected\n\n"
+                f"Usage: {command.smart_usage([argument])}\n\nFor more information, try '--help'.\n"
+            )
         matches[argument.key] = matches.get(argument.key, 0) + 1 if argument.repeat else True
         _mark(command, matches, argument)
         return index
@@ -224,9 +233,7 @@ def _option(command, matches, argument, label, value, rest, index):
             value, index = following, index + 1
         elif argument.optional_value:
             value = ""
-        elif following in (None, "--"):
-            raise Usage(f"error: a value is required for '{argument.shown}' but none was supplied\n\nFor more information, try '--help'.\n")
-        elif command.flag(following.partition("=")[0]) or following in ("--help", "-h"):
+        elif following in (None, "--") or command.flag(following.partition("=")[0]) or following in ("--help", "-h"):
             raise Usage(f"error: a value is required for '{argument.shown}' but none was supplied\n\nFor more information, try '--help'.\n")
         else:
             raise _unexpected(command, following if following.startswith("--") else following[:2], matches.given)
@@ -238,8 +245,10 @@ def _store(command, matches, argument, value):
     if argument.choices and value not in argument.choices:
         similar = difflib.get_close_matches(value, argument.choices, 1, 0.5)
         tip = f"  tip: a similar value exists: '{similar[0]}'\n\n" if similar else ""
-        raise Usage(f"error: invalid value '{value}' for '{argument.shown}'\n  [possible values: {', '.join(argument.choices)}]\n\n"
-                    f"{tip}For more information, try '--help'.\n")
+        raise Usage(
+            f"error: invalid value '{value}' for '{argument.shown}'\n  [possible values: {', '.join(argument.choices)}]\n\n"
+            f"{tip}For more information, try '--help'.\n"
+        )
     kind = command.rules.get("types", {}).get(argument.key)
     problem = kind and grammar.problem(kind, value)
     if problem:
@@ -247,8 +256,10 @@ def _store(command, matches, argument, value):
     if argument.repeat or argument.many:
         matches.setdefault(argument.key, []).append(value)
     elif argument in matches.given and not argument.positional:
-        raise Usage(f"error: the argument '{argument.shown}' cannot be used multiple times\n\nUsage: {command.usage}\n\n"
-                    "For more information, try '--help'.\n")
+        raise Usage(
+            f"error: the argument '{argument.shown}' cannot be used multiple times\n\nUsage: {command.usage}\n\n"
+            "For more information, try '--help'.\n"
+        )
     else:
         matches[argument.key] = value
     _mark(command, matches, argument)
@@ -288,24 +299,36 @@ def _finish(command, matches):
     given = {a.label or a.value for a in matches.given}
     for argument in matches.given:
         name = argument.label or argument.value
-        against = [other for pair in command.rules.get("conflicts", ()) if name in pair for other in pair if other != name and other in given]
+        against = [
+            other for pair in command.rules.get("conflicts", ()) if name in pair for other in pair if other != name and other in given
+        ]
         if against:
             other = next(a for a in command.arguments if (a.label or a.value) == against[0])
             shown = f"[{other.value}]..." if other.positional and other.many and not other.required else other.shown
             left = [a for a in matches.given if (a.label or a.value) not in against]
-            raise Usage(f"error: the argument '{argument.shown}' cannot be used with '{shown}'\n\nUsage: {command.smart_usage(left)}\n\n"
-                        "For more information, try '--help'.\n")
-    missing = [a.shown for a in command.arguments if a.required and a not in matches.given and not _excused(command, a, given)
-               and not (a.env and os.environ.get(a.env))]
-    missing += [f"{command.flag(needed).shown}" for label, needed in command.rules.get("requires", ()) if label in given and needed not in given]
+            raise Usage(
+                f"error: the argument '{argument.shown}' cannot be used with '{shown}'\n\nUsage: {command.smart_usage(left)}\n\n"
+                "For more information, try '--help'.\n"
+            )
+    missing = [
+        a.shown
+        for a in command.arguments
+        if a.required and a not in matches.given and not _excused(command, a, given) and not (a.env and os.environ.get(a.env))
+    ]
+    missing += [
+        f"{command.flag(needed).shown}" for label, needed in command.rules.get("requires", ()) if label in given and needed not in given
+    ]
     if command.rules.get("one_of") and not given & set(command.rules["one_of"]):
         missing.append(command.group_shown())
     if missing:
         options = [text for text in missing if text.startswith("--")]
         missing = options + [text for text in missing if not text.startswith("--")]
         usage = command.smart_usage(matches.given or [a for a in command.arguments if a.required] or [None])
-        raise Usage("error: the following required arguments were not provided:\n" + "".join(f"  {text}\n" for text in missing)
-                    + f"\nUsage: {usage}\n\nFor more information, try '--help'.\n")
+        raise Usage(
+            "error: the following required arguments were not provided:\n"
+            + "".join(f"  {text}\n" for text in missing)
+            + f"\nUsage: {usage}\n\nFor more information, try '--help'.\n"
+        )
     for argument in command.arguments:
         if argument.key not in matches:
             value = os.environ.get(argument.env) if argument.env else None

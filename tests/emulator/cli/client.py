@@ -72,7 +72,7 @@ class Client:
         head = f"POST /{name} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         try:
             sock.sendall(head.encode() + body)
-            answer = sock.makefile("rb", buffering=0)       # not one byte beyond the head: frames may follow
+            answer = sock.makefile("rb", buffering=0)  # not one byte beyond the head: frames may follow
             head = http1.read_head(answer)
         except OSError:
             head = None

@@ -70,8 +70,13 @@ def _git_files(local):
     directory = local if os.path.isdir(local) else os.path.dirname(local) or "."
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z", "--", "." if os.path.isdir(local) else os.path.basename(local)],
-                              cwd=directory, capture_output=True, check=False, env=environment)
+        done = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z", "--", "." if os.path.isdir(local) else os.path.basename(local)],
+            cwd=directory,
+            capture_output=True,
+            check=False,
+            env=environment,
+        )
     except OSError:
         return None
     if done.returncode:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -72,7 +73,7 @@ def forward_start(context):
     listener = _listen(bind, port)
     pid = os.fork()
     if not pid:
-        os.setsid()                      # keeps stdout and stderr open, as the real one does: a captured call never returns
+        os.setsid()  # keeps stdout and stderr open, as the real one does: a captured call never returns
         _serve(context, name, listener, port)
         os._exit(0)
     registration.write(_pid_file(name, port), f"{pid}\t{sandbox['id']}\t{bind}")
@@ -106,17 +107,15 @@ def _stop(name, port, pid):
         deadline = time.monotonic() + 3
         while _alive(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
-            try:
+            with contextlib.suppress(OSError):
                 os.waitpid(pid, os.WNOHANG)
-            except OSError:
-                pass
     os.unlink(_pid_file(name, port))
 
 
 def stop_all(name):
     """Ends a sandbox's background forwards; their ports."""
     ports = []
-    for sandbox, _bind, port, pid, _alive_ in _forwards():
+    for sandbox, _bind, port, pid, _running in _forwards():
         if sandbox == name:
             _stop(name, port, pid)
             ports.append(port)
@@ -127,7 +126,7 @@ def forward_stop(context):
     args = context.args
     _bind, port = _parse(args.port, f"invalid forward spec '{args.port}': expected [bind_address:]port")
     name = context.sandbox_name(args.name)
-    for sandbox, _bind, taken, pid, _alive_ in _forwards():
+    for sandbox, _bind, taken, pid, _running in _forwards():
         if (sandbox, taken) == (name, port):
             _stop(name, port, pid)
             render.done_aside(f"Stopped forward of port {port} for sandbox {name}")
@@ -248,7 +247,9 @@ def service_expose(context):
     args = context.args
     if not int(args.target_port):
         raise Failure("expose service failed: invalid request: target_port must be in 1..=65535")
-    found = _named("expose service", lambda: context.call("service.expose", sandbox=args.sandbox, port=int(args.target_port), service=args.service))
+    found = _named(
+        "expose service", lambda: context.call("service.expose", sandbox=args.sandbox, port=int(args.target_port), service=args.service)
+    )
     where = f"sandbox {render.bold(args.sandbox)} -> 127.0.0.1:{found['port']}"
     render.done(f"Exposed service {render.bold(args.service)} on {where}" if args.service else f"Exposed {where}")
     print(f"  URL: {render.cyan(found['url'])}")

@@ -34,7 +34,9 @@ def gateway_add(context):
     host = urllib.parse.urlsplit(endpoint).hostname or ""
     name = args.name or ("openshell" if host in ("127.0.0.1", "localhost", "::1") else host)
     if (registration.metadata(name) or {}).get("source") == "user":
-        raise Failure(f"Gateway '{name}' already exists.\nRemove it first with: openshell gateway remove {name}\nOr choose a different name with: --name <name>")
+        raise Failure(
+            f"Gateway '{name}' already exists.\nRemove it first with: openshell gateway remove {name}\nOr choose a different name with: --name <name>"
+        )
     plain = endpoint.startswith("http://")
     local = bool(args.local)
     if local and not plain:
@@ -72,9 +74,11 @@ def _import_bundle(name, endpoint):
     source = os.environ.get("OPENSHELL_LOCAL_TLS_DIR") or os.path.join(state, "openshell", "tls")
     files = {"ca.crt": "ca.crt", "client/tls.crt": "tls.crt", "client/tls.key": "tls.key"}
     if not all(os.path.exists(os.path.join(source, file)) for file in files):
-        raise Failure(f"mTLS certificates for gateway '{name}' were not found.\nExpected them under the default gateway config directory.\n"
-                      "Start the gateway package first so it provisions client TLS material, then\n"
-                      f"retry: openshell gateway add {endpoint} --local")
+        raise Failure(
+            f"mTLS certificates for gateway '{name}' were not found.\nExpected them under the default gateway config directory.\n"
+            "Start the gateway package first so it provisions client TLS material, then\n"
+            f"retry: openshell gateway add {endpoint} --local"
+        )
     os.makedirs(home, mode=0o700, exist_ok=True)
     for file, to in files.items():
         shutil.copyfile(os.path.join(source, file), os.path.join(home, to))
@@ -83,8 +87,10 @@ def _import_bundle(name, endpoint):
 
 def _write_metadata(name, endpoint, is_remote, auth):
     flag = "true" if is_remote else "false"
-    registration.write(os.path.join(registration.directory(name), "metadata.json"),
-                       f'{{\n  "name": "{name}",\n  "gateway_endpoint": "{endpoint}",\n  "is_remote": {flag},\n  "gateway_port": 0,\n  "auth_mode": "{auth}"\n}}')
+    registration.write(
+        os.path.join(registration.directory(name), "metadata.json"),
+        f'{{\n  "name": "{name}",\n  "gateway_endpoint": "{endpoint}",\n  "is_remote": {flag},\n  "gateway_port": 0,\n  "auth_mode": "{auth}"\n}}',
+    )
 
 
 def gateway_remove(context):
@@ -105,8 +111,10 @@ def gateway_select(context):
     if not name:
         return gateway_list(context)
     if not registration.metadata(name):
-        raise Failure(f"No gateway metadata found for '{name}'.\nRegister it first with: openshell gateway add <endpoint> --name {name}\n"
-                      "Or list available gateways: openshell gateway select")
+        raise Failure(
+            f"No gateway metadata found for '{name}'.\nRegister it first with: openshell gateway add <endpoint> --name {name}\n"
+            "Or list available gateways: openshell gateway select"
+        )
     registration.set_active(name)
     render.done_aside(f"Active gateway set to '{name}'")
     return None
@@ -114,10 +122,20 @@ def gateway_select(context):
 
 def gateway_list(context):
     active = context.args.gateway or registration.active()
-    found = [{"name": one["name"], "endpoint": one["gateway_endpoint"], "type": "cloud" if one.get("auth_mode") == "cloudflare_jwt" else
-              "remote" if one.get("is_remote") else "local", "source": one["source"], "auth": one.get("auth_mode") or "mtls",
-              "active": one["name"] == active, "is_remote": one.get("is_remote", False), "remote_host": one.get("remote_host"),
-              "resolved_host": one.get("resolved_host")} for one in registration.all_metadata()]
+    found = [
+        {
+            "name": one["name"],
+            "endpoint": one["gateway_endpoint"],
+            "type": "cloud" if one.get("auth_mode") == "cloudflare_jwt" else "remote" if one.get("is_remote") else "local",
+            "source": one["source"],
+            "auth": one.get("auth_mode") or "mtls",
+            "active": one["name"] == active,
+            "is_remote": one.get("is_remote", False),
+            "remote_host": one.get("remote_host"),
+            "resolved_host": one.get("resolved_host"),
+        }
+        for one in registration.all_metadata()
+    ]
     if shown(getattr(context.args, "output", None), found):
         return
     if not found:
@@ -125,7 +143,10 @@ def gateway_list(context):
         return
     columns = ("name", "endpoint", "type", "source", "auth")
     widths = [max(len(name), *(len(one[name]) for one in found)) for name in columns]
-    cells = lambda values: [value.ljust(width) if i < len(columns) - 1 else value for i, (value, width) in enumerate(zip(values, widths))]
+
+    def cells(values):
+        return [value.ljust(width) if i < len(columns) - 1 else value for i, (value, width) in enumerate(zip(values, widths))]
+
     print("  " + "  ".join(render.bold(cell) for cell in cells([name.upper() for name in columns])))
     for one in found:
         line = "  ".join(cells([one[name] for name in columns]))
@@ -138,11 +159,19 @@ def gateway_info(context):
         raise Failure("No gateway configured.\nRegister a gateway with: openshell gateway add <endpoint>")
     target = context.target
     info = context.call("info")
-    data = {"gateway": target.name, "server": target.endpoint, "auth": None, "status": info["status"], "version": info["version"],
-            "compute_drivers": info["compute_drivers"]}
+    data = {
+        "gateway": target.name,
+        "server": target.endpoint,
+        "auth": None,
+        "status": info["status"],
+        "version": info["version"],
+        "compute_drivers": info["compute_drivers"],
+    }
     if shown(context.args.output, data):
         return
-    render.block("Gateway Info", [("Gateway", target.name), ("Server", target.endpoint), ("Status", info["status"]), ("Version", info["version"])])
+    render.block(
+        "Gateway Info", [("Gateway", target.name), ("Server", target.endpoint), ("Status", info["status"]), ("Version", info["version"])]
+    )
     print(f"  {render.dim('Compute drivers:')}")
     for driver in info["compute_drivers"]:
         print(f"    {driver['name']}")
@@ -168,22 +197,43 @@ def status(context):
     except Unreachable as error:
         raise Failure("client error (Connect)", *error.causes) from None
     version = client.call("status")["version"]
-    data = {"gateway": target.name, "server": target.endpoint, "status": "connected",
-            "authentication": {"status": "authenticated", "provider": PROVIDER}, "version": version}
+    data = {
+        "gateway": target.name,
+        "server": target.endpoint,
+        "status": "connected",
+        "authentication": {"status": "authenticated", "provider": PROVIDER},
+        "version": version,
+    }
     if not client.context:
         raise NotRecorded("status of a plaintext gateway")
     if shown(args.output, data):
         return
-    render.block("Server Status", [("Gateway", target.name), ("Server", target.endpoint), ("Status", render.green("Connected")),
-                                   ("Authentication", f"{render.green('Authenticated')} ({PROVIDER})"), ("Version", version)])
+    render.block(
+        "Server Status",
+        [
+            ("Gateway", target.name),
+            ("Server", target.endpoint),
+            ("Status", render.green("Connected")),
+            ("Authentication", f"{render.green('Authenticated')} ({PROVIDER})"),
+            ("Version", version),
+        ],
+    )
 
 
 def whoami(context):
     me = context.call("whoami")
     if shown(context.args.output, me):
         return
-    render.block("Current User", [("Subject", me["subject"]), ("Name", me["display_name"]), ("Provider", me["identity_provider"]),
-                                  ("Roles", ", ".join(me["roles"])), ("Scopes", ", ".join(me["scopes"]))])
+    render.block(
+        "Current User",
+        [
+            ("Subject", me["subject"]),
+            ("Name", me["display_name"]),
+            ("Provider", me["identity_provider"]),
+            ("Roles", ", ".join(me["roles"])),
+            ("Scopes", ", ".join(me["scopes"])),
+        ],
+    )
 
 
 def doctor_check(_context):

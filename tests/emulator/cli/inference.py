@@ -13,8 +13,17 @@ def _timeout(seconds):
 
 
 def _show(title, route):
-    render.block(title, [("Workspace", route["workspace"]), ("Route", route["route"]), ("Provider", route["provider"]), ("Model", route["model"]),
-                         ("Version", route["version"]), ("Timeout", _timeout(route["timeout"]))])
+    render.block(
+        title,
+        [
+            ("Workspace", route["workspace"]),
+            ("Route", route["route"]),
+            ("Provider", route["provider"]),
+            ("Model", route["model"]),
+            ("Version", route["version"]),
+            ("Timeout", _timeout(route["timeout"])),
+        ],
+    )
     if route["validated"]:
         print(f"  {render.dim('Validated Endpoints:')}")
         for one in route["validated"]:
@@ -33,8 +42,16 @@ def inference_set(context):
     args = context.args
     if args.system:
         raise NotRecorded("inference set --system")
-    route = _bare(lambda: context.call("inference.set", provider=args.provider, model=args.model, timeout=int(args.timeout or 0),
-                                       no_verify=bool(args.no_verify), system=bool(args.system)))
+    route = _bare(
+        lambda: context.call(
+            "inference.set",
+            provider=args.provider,
+            model=args.model,
+            timeout=int(args.timeout or 0),
+            no_verify=bool(args.no_verify),
+            system=bool(args.system),
+        )
+    )
     _show("Inference configured:", route)
 
 
@@ -44,8 +61,13 @@ def inference_update(context):
         raise Failure("at least one of --provider, --model, or --timeout must be specified")
     if args.system:
         raise NotRecorded("inference update --system")
-    options = {"provider": args.provider, "model": args.model, "timeout": None if args.timeout is None else int(args.timeout),
-               "no_verify": bool(args.no_verify), "system": False}
+    options = {
+        "provider": args.provider,
+        "model": args.model,
+        "timeout": None if args.timeout is None else int(args.timeout),
+        "no_verify": bool(args.no_verify),
+        "system": False,
+    }
     try:
         route = context.call("inference.update", **options)
     except Refusal as refusal:
@@ -57,16 +79,30 @@ def inference_update(context):
 
 def inference_get(context):
     found = context.call("inference.get")
-    parts = [("System inference", found["system"])] if context.args.system else [("Inference", found["user"]), ("System inference", found["system"])]
+    parts = (
+        [("System inference", found["system"])]
+        if context.args.system
+        else [("Inference", found["user"]), ("System inference", found["system"])]
+    )
     for index, (title, route) in enumerate(parts):
         if index:
             print()
         if route:
-            render.block(f"{title}:", [("Workspace", route["workspace"]), ("Provider", route["provider"]), ("Model", route["model"]),
-                                       ("Version", route["version"]), ("Timeout", _timeout(route["timeout"]))])
+            render.block(
+                f"{title}:",
+                [
+                    ("Workspace", route["workspace"]),
+                    ("Provider", route["provider"]),
+                    ("Model", route["model"]),
+                    ("Version", route["version"]),
+                    ("Timeout", _timeout(route["timeout"])),
+                ],
+            )
         elif context.args.system:
-            raise missing(f"inference route 'sandbox-system' is not configured in workspace '{context.args.workspace}'; "
-                          "run 'openshell inference set --provider <name> --model <id>'")
+            raise missing(
+                f"inference route 'sandbox-system' is not configured in workspace '{context.args.workspace}'; "
+                "run 'openshell inference set --provider <name> --model <id>'"
+            )
         else:
             print(render.heading(f"{title}:") + "\n\n" + f"  {render.dim('Not configured')}")
 

@@ -14,9 +14,20 @@ from .client import Client
 
 # The module of each group; a command is the function of its module named as its words, joined by `_`.
 MODULES = {
-    "status": "gateway", "whoami": "gateway", "doctor": "gateway", "gateway": "gateway", "sandbox": "sandbox", "provider": "provider",
-    "inference": "inference", "policy": "policy", "settings": "settings", "forward": "forward", "service": "forward", "logs": "logs",
-    "ssh-proxy": "forward", "workspace": "gateway",
+    "status": "gateway",
+    "whoami": "gateway",
+    "doctor": "gateway",
+    "gateway": "gateway",
+    "sandbox": "sandbox",
+    "provider": "provider",
+    "inference": "inference",
+    "policy": "policy",
+    "settings": "settings",
+    "forward": "forward",
+    "service": "forward",
+    "logs": "logs",
+    "ssh-proxy": "forward",
+    "workspace": "gateway",
 }
 
 
@@ -48,7 +59,9 @@ class Context:
             return given
         last = registration.last_sandbox(self.target.name, self.args.workspace)
         if not last:
-            raise Failure("No sandbox name provided and no last-used sandbox.\nSpecify a sandbox name or connect to one first: openshell sandbox connect <name>")
+            raise Failure(
+                "No sandbox name provided and no last-used sandbox.\nSpecify a sandbox name or connect to one first: openshell sandbox connect <name>"
+            )
         print(f"{render.bold('→')} Using sandbox '{render.bold(last)}' (last used)", file=sys.stderr)
         return last
 

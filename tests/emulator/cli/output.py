@@ -26,7 +26,7 @@ def print_policy(policy):
 
     print(render.heading("Policy:") + "\n")
     for line in to_yaml(policy).splitlines():
-        indent = line[:len(line) - len(line.lstrip())]
+        indent = line[: len(line) - len(line.lstrip())]
         text = line.lstrip()
         if text.startswith("- "):
             print(f"  {indent}{render.dim('- ')}{text[2:]}")

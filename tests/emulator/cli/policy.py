@@ -67,7 +67,10 @@ def _wait(context, name, version):
             print(f"{render.bold_of(render.red, '✗')} Policy version {version} failed to load: {now['error']}", file=sys.stderr)
             return 1
         if now["status"] == "superseded":
-            print(f"{render.bold_of(render.yellow, '⚠')} Policy version {version} was superseded (active version: {now['active_version']})", file=sys.stderr)
+            print(
+                f"{render.bold_of(render.yellow, '⚠')} Policy version {version} was superseded (active version: {now['active_version']})",
+                file=sys.stderr,
+            )
             return 0
         if time.monotonic() >= deadline:
             print(f"{render.bold_of(render.red, '✗')} Timeout waiting for policy version {version} to load", file=sys.stderr)
@@ -95,8 +98,13 @@ def policy_get(context):
         if payload:
             print("---\n" + to_yaml(policy))
         return
-    lines = [("Version", found["version"]), ("Hash", found["hash"]), ("Status", "Effective"), ("Source", found["policy_source"]),
-             ("Config rev", found["config_revision"])]
+    lines = [
+        ("Version", found["version"]),
+        ("Hash", found["hash"]),
+        ("Status", "Effective"),
+        ("Source", found["policy_source"]),
+        ("Config rev", found["config_revision"]),
+    ]
     if "global_policy_version" in found:
         lines.append(("Global", found["global_policy_version"]))
     for label, value in lines:
@@ -129,7 +137,9 @@ def policy_list(context):
     if found:
         print(f"{'VERSION':<8} {'HASH':<14} {'STATUS':<12} {'CREATED':<24} ERROR")
         for one in found:
-            print(f"{one['version']:<8} {one['hash'][:12]:<14} {one['status'].capitalize():<12} {one['created_ms']:<24} {_short(one['error'] or '')}")
+            print(
+                f"{one['version']:<8} {one['hash'][:12]:<14} {one['status'].capitalize():<12} {one['created_ms']:<24} {_short(one['error'] or '')}"
+            )
 
 
 def _short(text):
@@ -140,13 +150,15 @@ def policy_update(context):
     from ..policy.merge import operations
 
     args = context.args
-    wanted = operations(args.add_endpoint, args.remove_endpoint, args.add_allow, args.add_deny, args.remove_rule, args.binary, args.rule_name)
+    wanted = operations(
+        args.add_endpoint, args.remove_endpoint, args.add_allow, args.add_deny, args.remove_rule, args.binary, args.rule_name
+    )
     if args.wait and args.dry_run:
         raise Failure("--wait cannot be combined with --dry-run")
     name = context.sandbox_name(args.name)
     try:
         found = context.call("policy.update", name=name, operations=wanted, dry_run=bool(args.dry_run))
-    except Refusal as refusal:                  # found by the command line itself in the real program
+    except Refusal as refusal:  # found by the command line itself in the real program
         if "was not found in the current policy" in refusal.message or "using `openshell policy update`" in refusal.message:
             raise Failure(refusal.message) from None
         raise

@@ -10,8 +10,22 @@ from ..errors import NotRecorded
 from ..policy import rules
 
 CATEGORIES = ("other", "inference", "agent", "source_control", "messaging", "data", "knowledge")
-ENDPOINT = ("host", "port", "protocol", "tls", "access", "enforcement", "rules", "allowed_ips", "ports", "deny_rules", "allow_encoded_slash",
-            "websocket_credential_rewrite", "request_body_credential_rewrite", "path")
+ENDPOINT = (
+    "host",
+    "port",
+    "protocol",
+    "tls",
+    "access",
+    "enforcement",
+    "rules",
+    "allowed_ips",
+    "ports",
+    "deny_rules",
+    "allow_encoded_slash",
+    "websocket_credential_rewrite",
+    "request_body_credential_rewrite",
+    "path",
+)
 NEEDS = {"bearer": "header_name", "header": "header_name", "query": "query_param"}
 UNTRIED = ("refresh", "token_grant", "path_template")
 
@@ -42,16 +56,29 @@ def parse(text):
         used = [name for name in UNTRIED if credential.get(name)]
         if used:
             raise NotRecorded(f"a provider profile with {used[0]}")
-    return {"id": data["id"], "resource_version": data.get("resource_version", 0), "display_name": data["display_name"],
-            "description": data.get("description", ""), "category": category, "credentials": [_credential(one) for one in data.get("credentials") or ()],
-            "endpoints": [{key: one[key] for key in ENDPOINT if one.get(key)} for one in data.get("endpoints") or ()],
-            "binaries": data.get("binaries") or [], "inference_capable": bool(data.get("inference_capable"))}
+    return {
+        "id": data["id"],
+        "resource_version": data.get("resource_version", 0),
+        "display_name": data["display_name"],
+        "description": data.get("description", ""),
+        "category": category,
+        "credentials": [_credential(one) for one in data.get("credentials") or ()],
+        "endpoints": [{key: one[key] for key in ENDPOINT if one.get(key)} for one in data.get("endpoints") or ()],
+        "binaries": data.get("binaries") or [],
+        "inference_capable": bool(data.get("inference_capable")),
+    }
 
 
 def _credential(one):
-    return {"name": one.get("name", ""), "description": one.get("description", ""), "env_vars": one.get("env_vars") or [],
-            "required": bool(one.get("required")), "auth_style": one.get("auth_style", ""), "header_name": one.get("header_name", ""),
-            "query_param": one.get("query_param", "")}
+    return {
+        "name": one.get("name", ""),
+        "description": one.get("description", ""),
+        "env_vars": one.get("env_vars") or [],
+        "required": bool(one.get("required")),
+        "auth_style": one.get("auth_style", ""),
+        "header_name": one.get("header_name", ""),
+        "query_param": one.get("query_param", ""),
+    }
 
 
 def problems(profile):

@@ -40,15 +40,25 @@ def provider_create(context):
             raise Failure(f"no existing local credentials/config found for provider type '{kind['type']}'")
     else:
         credentials = _credentials(args.credential)
-    provider = context.call("provider.create", name=args.name, type=kind["type"], credentials=credentials, config=pairs(args.config, "--config"))
+    provider = context.call(
+        "provider.create", name=args.name, type=kind["type"], credentials=credentials, config=pairs(args.config, "--config")
+    )
     render.done(f"Created provider {provider['name']}")
 
 
 def provider_get(context):
     found = context.call("provider.get", name=context.args.name)
-    render.block("Provider:", [("Id", found["id"]), ("Name", found["name"]), ("Type", found["type"]), ("Resource version", found["resource_version"]),
-                               ("Credential keys", ", ".join(found["credential_keys"]) or "<none>"),
-                               ("Config keys", ", ".join(found["config_keys"]) or "<none>")])
+    render.block(
+        "Provider:",
+        [
+            ("Id", found["id"]),
+            ("Name", found["name"]),
+            ("Type", found["type"]),
+            ("Resource version", found["resource_version"]),
+            ("Credential keys", ", ".join(found["credential_keys"]) or "<none>"),
+            ("Config keys", ", ".join(found["config_keys"]) or "<none>"),
+        ],
+    )
 
 
 def provider_list(context):
@@ -88,7 +98,18 @@ def provider_delete(context):
 # -- profiles -------------------------------------------------------------------------------------------------------------------------
 
 CATEGORIES = ("other", "inference", "agent", "source_control", "messaging", "data", "knowledge")
-FIELDS = ("id", "display_name", "description", "category", "credentials", "endpoints", "binaries", "inference_capable", "resource_version", "discovery")
+FIELDS = (
+    "id",
+    "display_name",
+    "description",
+    "category",
+    "credentials",
+    "endpoints",
+    "binaries",
+    "inference_capable",
+    "resource_version",
+    "discovery",
+)
 
 
 def provider_list_profiles(context):
@@ -167,8 +188,19 @@ def provider_profile_export(context):
     from ..policy.schema import to_yaml
 
     found = context.call("profile.get", id=context.args.id)
-    keys = ("id", "resource_version", "display_name", "description", "category", "credentials", "endpoints", "binaries", "inference_capable", "source",
-            "scope")
+    keys = (
+        "id",
+        "resource_version",
+        "display_name",
+        "description",
+        "category",
+        "credentials",
+        "endpoints",
+        "binaries",
+        "inference_capable",
+        "source",
+        "scope",
+    )
     data = {key: found[key] for key in keys}
     if context.args.output == "json":
         print(json.dumps(data, indent=2, ensure_ascii=False))

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 
-WIDTH = 78      # of 80 columns, the real program leaves two
+WIDTH = 78  # of 80 columns, the real program leaves two
 
 
 def _style(code, end):
@@ -88,7 +88,7 @@ def wrapped(text, first, rest):
 
 def error(message, causes=()):
     """An error with its causes, on stderr."""
-    lines = wrapped(message, "  × ", "  │ " if causes or "\n" in message or True else "    ")
+    lines = wrapped(message, "  × ", "  │ " if True else "    ")
     for index, cause in enumerate(causes):
         last = index == len(causes) - 1
         lines += wrapped(cause, "  ╰─▶ " if last else "  ├─▶ ", "      " if last else "  │   ")

@@ -39,7 +39,9 @@ def sandbox_create(context):
         sandbox = client.call("sandbox.create", **request)
     except Refusal as refusal:
         if refusal.code == "ALREADY_EXISTS":
-            raise Failure(f"{refusal.message}\n\nhint: delete it first with: openshell sandbox delete <name>\n      or use a different name") from None
+            raise Failure(
+                f"{refusal.message}\n\nhint: delete it first with: openshell sandbox delete <name>\n      or use a different name"
+            ) from None
         raise
     if not args.no_keep:
         registration.remember_sandbox(context.target.name, args.workspace, sandbox["name"])
@@ -58,9 +60,13 @@ def _client_for_create(context):
         client.connect().close()
     except Unreachable as error:
         target = context.target
-        raise Failure(f"failed to connect to gateway '{target.name}' at {target.endpoint}. Start the gateway service with the installed package manager, "
-                      "or register a different endpoint with `openshell gateway add <endpoint>`.",
-                      "transport error", error.causes[0], *error.causes) from None
+        raise Failure(
+            f"failed to connect to gateway '{target.name}' at {target.endpoint}. Start the gateway service with the installed package manager, "
+            "or register a different endpoint with `openshell gateway add <endpoint>`.",
+            "transport error",
+            error.causes[0],
+            *error.causes,
+        ) from None
     return client
 
 
@@ -112,10 +118,13 @@ def _warn_of_credentials(environment, suppressed):
         windows = {"_".join(segments[i:j]) for i in range(len(segments)) for j in range(i + 1, len(segments) + 1)}
         if suppressed or not windows & set(KEYWORDS):
             continue
-        print(f"{render.yellow('⚠')} {key} looks like a credential passed as a plain environment variable.\n"
-              "  The agent inside the sandbox can read this value directly.\n\n"
-              "  To hide it from the agent, use a provider instead of --env.\n"
-              "  See: https://docs.nvidia.com/openshell/latest/sandboxes/providers-v2\n", file=sys.stderr)
+        print(
+            f"{render.yellow('⚠')} {key} looks like a credential passed as a plain environment variable.\n"
+            "  The agent inside the sandbox can read this value directly.\n\n"
+            "  To hide it from the agent, use a provider instead of --env.\n"
+            "  See: https://docs.nvidia.com/openshell/latest/sandboxes/providers-v2\n",
+            file=sys.stderr,
+        )
 
 
 def _providers(client, args):
@@ -127,11 +136,15 @@ def _providers(client, args):
             continue
         kind = client.call("provider.type", workspace=args.workspace, type=name)["type"]
         if not kind or args.no_auto_providers:
-            raise Failure(f"provider '{name}' not found and '{name}' is not a recognized provider type. Create it first with "
-                          f"`openshell provider create --type <type> --name {name}`")
+            raise Failure(
+                f"provider '{name}' not found and '{name}' is not a recognized provider type. Create it first with "
+                f"`openshell provider create --type <type> --name {name}`"
+            )
         print(f"Missing provider: {kind}", file=sys.stderr)
-        raise Failure(f"missing required provider '{kind}'. Create it first with `openshell provider create --type {kind} --name {kind} "
-                      "--from-existing`, pass --auto-providers to auto-create, or set it up manually from inside the sandbox")
+        raise Failure(
+            f"missing required provider '{kind}'. Create it first with `openshell provider create --type {kind} --name {kind} "
+            "--from-existing`, pass --auto-providers to auto-create, or set it up manually from inside the sandbox"
+        )
     return list(dict.fromkeys(args.provider))
 
 
@@ -178,9 +191,13 @@ def _json_fault(text):
     """serde_json's words for the faults that were recorded."""
     for word in ("null", "true", "false"):
         if text[:1] == word[0] and not text.startswith(word):
-            wrong = next(i for i in range(1, len(word) + 1) if text[i:i + 1] != word[i:i + 1])
+            wrong = next(i for i in range(1, len(word) + 1) if text[i : i + 1] != word[i : i + 1])
             return f"expected ident at line 1 column {wrong + 1}"
-    return "expected value at line 1 column 1" if text.strip()[:1] not in "{[\"" else "EOF while parsing an object at line 1 column " + str(len(text))
+    return (
+        "expected value at line 1 column 1"
+        if text.strip()[:1] not in '{["'
+        else "EOF while parsing an object at line 1 column " + str(len(text))
+    )
 
 
 def _wait_ready(client, sandbox, workspace, structured):
@@ -220,10 +237,9 @@ def _first_command(context, name):
         while True:
             time.sleep(3600)
     code = run(context.client, workspace=args.workspace, sandbox=name, command=list(args.command), stdin=b"")
-    if code == 0 or args.no_keep:
-        if args.no_keep:
-            context.call("sandbox.delete", name=name)
-            render.done(f"Deleted sandbox {name}")
+    if (code == 0 or args.no_keep) and args.no_keep:
+        context.call("sandbox.delete", name=name)
+        render.done(f"Deleted sandbox {name}")
     if code:
         raise Failure(f"ssh exited with status exit status: {code}")
     return 0
@@ -258,7 +274,9 @@ def sandbox_get(context):
 
 def sandbox_list(context):
     args = context.args
-    found = context.call("sandbox.list", limit=int(args.limit), offset=int(args.offset), selector=args.selector, all_workspaces=bool(args.all_workspaces))
+    found = context.call(
+        "sandbox.list", limit=int(args.limit), offset=int(args.offset), selector=args.selector, all_workspaces=bool(args.all_workspaces)
+    )
     if args.ids or args.names:
         for one in found:
             print(one["id"] if args.ids else f"{one['workspace']}/{one['name']}" if args.all_workspaces else one["name"])
@@ -277,9 +295,11 @@ def sandbox_list(context):
 def sandbox_ssh_config(context):
     name = context.sandbox_name(context.args.name)
     workspace, gateway = context.args.workspace, context.target.name
-    print(f"Host openshell-{name}.{workspace}\n    User sandbox\n    StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null\n"
-          "    GlobalKnownHostsFile /dev/null\n    LogLevel ERROR\n    ServerAliveInterval 15\n    ServerAliveCountMax 3\n"
-          f"    ProxyCommand {context.path} ssh-proxy --gateway-name {gateway} --name {name} --workspace {workspace}")
+    print(
+        f"Host openshell-{name}.{workspace}\n    User sandbox\n    StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null\n"
+        "    GlobalKnownHostsFile /dev/null\n    LogLevel ERROR\n    ServerAliveInterval 15\n    ServerAliveCountMax 3\n"
+        f"    ProxyCommand {context.path} ssh-proxy --gateway-name {gateway} --name {name} --workspace {workspace}"
+    )
 
 
 # -- state ----------------------------------------------------------------------------------------------------------------------------
@@ -338,8 +358,15 @@ def sandbox_exec(context):
     name = context.sandbox_name(args.name)
     environment = _environment(args.env)
     ready(context, name)
-    return run(context.client, workspace=args.workspace, sandbox=name, command=args.command, environment=environment, workdir=args.workdir,
-               timeout=int(args.timeout or 0))
+    return run(
+        context.client,
+        workspace=args.workspace,
+        sandbox=name,
+        command=args.command,
+        environment=environment,
+        workdir=args.workdir,
+        timeout=int(args.timeout or 0),
+    )
 
 
 def sandbox_upload(context):

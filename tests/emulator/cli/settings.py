@@ -7,7 +7,12 @@ from __future__ import annotations
 from ..errors import Failure
 from . import render
 
-KINDS = {"providers_v2_enabled": "bool", "ocsf_json_enabled": "bool", "agent_policy_proposals_enabled": "bool", "proposal_approval_mode": "string"}
+KINDS = {
+    "providers_v2_enabled": "bool",
+    "ocsf_json_enabled": "bool",
+    "agent_policy_proposals_enabled": "bool",
+    "proposal_approval_mode": "string",
+}
 BOOLEANS = {"true": "true", "yes": "true", "1": "true", "false": "false", "no": "false", "0": "false"}
 
 
@@ -23,8 +28,10 @@ def settings_get(context):
         for key, value in sorted(found["settings"].items()):
             print(f"  {key} = {value}")
         return
-    print(f"Sandbox:       {found['sandbox']}\nConfig Rev:    {found['config_revision']}\nPolicy Source: {found['policy_source']}\n"
-          f"Policy Hash:   {found['policy_hash']}\nSettings:")
+    print(
+        f"Sandbox:       {found['sandbox']}\nConfig Rev:    {found['config_revision']}\nPolicy Source: {found['policy_source']}\n"
+        f"Policy Hash:   {found['policy_hash']}\nSettings:"
+    )
     for key, entry in sorted(found["settings"].items()):
         print(f"  {key} = {entry['value']} ({entry['scope']})")
 

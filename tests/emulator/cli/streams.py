@@ -40,10 +40,10 @@ def run(client, *, stdin=None, out=None, err=None, **request):
     with sock:
         try:
             for start in range(0, len(data), PIECE):
-                wire.send(sock, wire.DATA, data[start:start + PIECE])
+                wire.send(sock, wire.DATA, data[start : start + PIECE])
             wire.send(sock, wire.DATA)
         except OSError:
-            pass                            # the command ended without reading it all
+            pass  # the command ended without reading it all
         while frame := wire.receive(sock):
             kind, payload = frame
             if kind == wire.DATA:
@@ -70,5 +70,6 @@ def _writer(stream):
         stream.flush()
         fd = stream.fileno()
         while data:
-            data = data[os.write(fd, data):]
+            data = data[os.write(fd, data) :]
+
     return write

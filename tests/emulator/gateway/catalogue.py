@@ -23,23 +23,50 @@ PROFILES = {
 CATEGORIES = ("other", "inference", "agent", "source_control", "messaging", "data", "knowledge")
 
 ALIASES = {"claude": "claude-code", "claude_code": "claude-code", "gh": "github", "glab": "gitlab", "gcp": "google-cloud"}
-LEGACY = ("anthropic", "claude-code", "codex", "copilot", "deepinfra", "generic", "github", "gitlab", "google-cloud", "google-vertex-ai", "nvidia",
-          "openai", "opencode", "outlook", "aws-bedrock")
+LEGACY = (
+    "anthropic",
+    "claude-code",
+    "codex",
+    "copilot",
+    "deepinfra",
+    "generic",
+    "github",
+    "gitlab",
+    "google-cloud",
+    "google-vertex-ai",
+    "nvidia",
+    "openai",
+    "opencode",
+    "outlook",
+    "aws-bedrock",
+)
 
 # Variables that `--from-existing` looks for.
 DISCOVERY = {
-    "anthropic": ("ANTHROPIC_API_KEY",), "claude-code": ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"), "codex": ("OPENAI_API_KEY",),
-    "copilot": ("COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"), "deepinfra": ("DEEPINFRA_API_KEY",),
-    "github": ("GITHUB_TOKEN", "GH_TOKEN"), "gitlab": ("GITLAB_TOKEN", "GLAB_TOKEN", "CI_JOB_TOKEN"), "nvidia": ("NVIDIA_API_KEY",),
-    "openai": ("OPENAI_API_KEY",), "opencode": ("OPENCODE_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY"),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "claude-code": ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
+    "codex": ("OPENAI_API_KEY",),
+    "copilot": ("COPILOT_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"),
+    "deepinfra": ("DEEPINFRA_API_KEY",),
+    "github": ("GITHUB_TOKEN", "GH_TOKEN"),
+    "gitlab": ("GITLAB_TOKEN", "GLAB_TOKEN", "CI_JOB_TOKEN"),
+    "nvidia": ("NVIDIA_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "opencode": ("OPENCODE_API_KEY", "OPENROUTER_API_KEY", "OPENAI_API_KEY"),
 }
 
 _OPENAI = ("openai_chat_completions", "openai_completions", "openai_responses", "openai_embeddings", "model_discovery")
 # type: (credential keys, key of the base URL, its default, protocols, header of the key, headers always sent)
 INFERENCE = {
     "openai": (("OPENAI_API_KEY",), "OPENAI_BASE_URL", "https://api.openai.com/v1", _OPENAI, "bearer", {}),
-    "anthropic": (("ANTHROPIC_API_KEY",), "ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1", ("anthropic_messages", "model_discovery"), "x-api-key",
-                  {"anthropic-version": "2023-06-01"}),
+    "anthropic": (
+        ("ANTHROPIC_API_KEY",),
+        "ANTHROPIC_BASE_URL",
+        "https://api.anthropic.com/v1",
+        ("anthropic_messages", "model_discovery"),
+        "x-api-key",
+        {"anthropic-version": "2023-06-01"},
+    ),
     "nvidia": (("NVIDIA_API_KEY",), "NVIDIA_BASE_URL", "https://integrate.api.nvidia.com/v1", _OPENAI, "bearer", {}),
     "deepinfra": (("DEEPINFRA_API_KEY",), "DEEPINFRA_BASE_URL", "https://api.deepinfra.com/v1/openai", _OPENAI, "bearer", {}),
 }

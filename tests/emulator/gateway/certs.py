@@ -18,8 +18,18 @@ from ..errors import Failure
 
 FILES = ("ca.crt", "ca.key", "server/tls.crt", "server/tls.key", "client/tls.crt", "client/tls.key")
 JWT_FILES = ("jwt/signing.pem", "jwt/public.pem", "jwt/kid")
-BUILTIN_SANS = ("openshell", "openshell.openshell.svc", "openshell.openshell.svc.cluster.local", "localhost", "openshell.localhost",
-                "*.openshell.localhost", "host.docker.internal", "host.containers.internal", "127.0.0.1", "::1")
+BUILTIN_SANS = (
+    "openshell",
+    "openshell.openshell.svc",
+    "openshell.openshell.svc.cluster.local",
+    "localhost",
+    "openshell.localhost",
+    "*.openshell.localhost",
+    "host.docker.internal",
+    "host.containers.internal",
+    "127.0.0.1",
+    "::1",
+)
 LIFETIME = datetime.timedelta(days=3650)
 
 
@@ -64,9 +74,16 @@ def leaf(ca_key, ca, common, sans=(), client=False):
 
 def _builder(subject, issuer, public_key):
     now = datetime.datetime.now(datetime.timezone.utc)
-    return (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public_key).serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + LIFETIME)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False))
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
 
 
 def load_authority(ca_pem, key_pem):
@@ -77,8 +94,10 @@ def generate(directory, sans):
     """Make or complete the PKI in `directory`; returns the sentence that is logged, with its fields."""
     present = [name for name in FILES + JWT_FILES if os.path.exists(os.path.join(directory, name))]
     if present and not set(FILES) <= set(present):
-        raise Failure(f"partial PKI state in {directory}: some files exist but not all. Recover with: rm -rf {directory} "
-                      "(the gateway will regenerate on next start)")
+        raise Failure(
+            f"partial PKI state in {directory}: some files exist but not all. Recover with: rm -rf {directory} "
+            "(the gateway will regenerate on next start)"
+        )
     wanted = [*BUILTIN_SANS, *(san for san in sans if san not in BUILTIN_SANS)]
     if not present:
         ca_key, ca = authority("openshell-ca")
@@ -118,7 +137,12 @@ def _server(directory, ca_key, ca, sans):
 def _jwt(directory):
     key = ed25519.Ed25519PrivateKey.generate()
     _write(directory, "jwt/signing.pem", pem(key))
-    _write(directory, "jwt/public.pem", key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo), 0o644)
+    _write(
+        directory,
+        "jwt/public.pem",
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo),
+        0o644,
+    )
     _write(directory, "jwt/kid", secrets.token_hex(16).encode(), 0o644)
 
 

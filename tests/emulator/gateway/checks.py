@@ -84,7 +84,7 @@ def environment(pairs, field="spec.environment"):
     if len(pairs) > MAX_ENTRIES:
         raise invalid(f"{field} exceeds maximum entries ({len(pairs)} > {MAX_ENTRIES})")
     total = sum(len(key.encode()) + len(value.encode()) for key, value in pairs.items())
-    for key, value in pairs.items():
+    for _key, value in pairs.items():
         if len(value.encode()) > MAX_ENTRY:
             raise invalid(f"{field} value exceeds maximum length ({len(value.encode())} > {MAX_ENTRY})")
     if total > MAX_ENVIRONMENT:

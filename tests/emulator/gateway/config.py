@@ -5,20 +5,64 @@
 from __future__ import annotations
 
 import re
+
 import tomllib
 
 from ..errors import Failure, NotRecorded
 
 GATEWAY = (
-    "bind_address", "health_bind_address", "metrics_bind_address", "log_level", "compute_drivers", "credential_drivers", "default_credential_driver",
-    "credential_storage", "sandbox_namespace", "ssh_session_ttl_secs", "grpc_rate_limit_requests", "grpc_rate_limit_window_seconds",
-    "policy_validation_failure_mode", "server_sans", "enable_loopback_service_http", "default_image", "supervisor_image", "client_tls_secret_name",
-    "service_account_name", "host_gateway_ip", "enable_user_namespaces", "sa_token_ttl_secs", "guest_tls_ca", "guest_tls_cert", "guest_tls_key",
-    "disable_tls", "tls", "oidc", "auth", "interceptors", "provider_profile_sources", "mtls_auth", "gateway_jwt", "otlp", "database_url",
+    "bind_address",
+    "health_bind_address",
+    "metrics_bind_address",
+    "log_level",
+    "compute_drivers",
+    "credential_drivers",
+    "default_credential_driver",
+    "credential_storage",
+    "sandbox_namespace",
+    "ssh_session_ttl_secs",
+    "grpc_rate_limit_requests",
+    "grpc_rate_limit_window_seconds",
+    "policy_validation_failure_mode",
+    "server_sans",
+    "enable_loopback_service_http",
+    "default_image",
+    "supervisor_image",
+    "client_tls_secret_name",
+    "service_account_name",
+    "host_gateway_ip",
+    "enable_user_namespaces",
+    "sa_token_ttl_secs",
+    "guest_tls_ca",
+    "guest_tls_cert",
+    "guest_tls_key",
+    "disable_tls",
+    "tls",
+    "oidc",
+    "auth",
+    "interceptors",
+    "provider_profile_sources",
+    "mtls_auth",
+    "gateway_jwt",
+    "otlp",
+    "database_url",
 )
 DOCKER = (
-    "socket_path", "default_image", "image_pull_policy", "sandbox_namespace", "grpc_endpoint", "supervisor_bin", "supervisor_image", "guest_tls_ca",
-    "guest_tls_cert", "guest_tls_key", "network_name", "host_gateway_ip", "ssh_socket_path", "sandbox_pids_limit", "enable_bind_mounts",
+    "socket_path",
+    "default_image",
+    "image_pull_policy",
+    "sandbox_namespace",
+    "grpc_endpoint",
+    "supervisor_bin",
+    "supervisor_image",
+    "guest_tls_ca",
+    "guest_tls_cert",
+    "guest_tls_key",
+    "network_name",
+    "host_gateway_ip",
+    "ssh_socket_path",
+    "sandbox_pids_limit",
+    "enable_bind_mounts",
 )
 UNSUPPORTED = ("oidc", "interceptors", "otlp", "credential_drivers", "provider_profile_sources")
 
@@ -47,14 +91,24 @@ def load(path):
     for key in UNSUPPORTED:
         if key in gateway:
             raise NotRecorded(f"gateway.toml with {key}")
-    inherited = ("default_image", "supervisor_image", "host_gateway_ip", "guest_tls_ca", "guest_tls_cert", "guest_tls_key", "sandbox_namespace")
+    inherited = (
+        "default_image",
+        "supervisor_image",
+        "host_gateway_ip",
+        "guest_tls_ca",
+        "guest_tls_cert",
+        "guest_tls_key",
+        "sandbox_namespace",
+    )
     return gateway, {**{key: gateway[key] for key in inherited if key in gateway}, **docker}
 
 
 def _shown(path, number, column, line, marks, problem):
     pad = " " * len(str(number))
-    return Failure(f"failed to parse gateway config file '{path}': TOML parse error at line {number}, column {column}\n"
-                   f"{pad} |\n{number} | {line}\n{pad} | {' ' * (column - 1)}{marks}\n{problem}\n")
+    return Failure(
+        f"failed to parse gateway config file '{path}': TOML parse error at line {number}, column {column}\n"
+        f"{pad} |\n{number} | {line}\n{pad} | {' ' * (column - 1)}{marks}\n{problem}\n"
+    )
 
 
 def _unknown(path, text, key, known):

@@ -21,9 +21,11 @@ LOG_LINES = 2000
 
 def call(name):
     """Registers a function `(gateway, arguments) → answer` under a name the command line asks for."""
+
     def register(function):
         CALLS[name] = function
         return function
+
     return register
 
 
@@ -41,14 +43,16 @@ class Gateway:
         self.store = Store(database)
         self.vault = Vault(os.path.join(state_dir, "credentials", "key-encryption-key.bin"))
         self.lock = threading.RLock()
-        self.sessions = {}                                   # sandbox id → Session
-        self.busy = set()                                    # ids whose container is being made, stopped or removed
+        self.sessions = {}  # sandbox id → Session
+        self.busy = set()  # ids whose container is being made, stopped or removed
         self.logs = collections.defaultdict(lambda: collections.deque(maxlen=LOG_LINES))
         self.closing = threading.Event()
         self.ca_key, self.ca = self._proxy_authority()
         self.signed = {}
         if not self.store.get("workspace", "default"):
-            self.store.put("workspace", "default", {"name": "default", "id": str(uuid.uuid4()), "resource_version": 1, "created_ms": now_ms()})
+            self.store.put(
+                "workspace", "default", {"name": "default", "id": str(uuid.uuid4()), "resource_version": 1, "created_ms": now_ms()}
+            )
 
     def _proxy_authority(self):
         kept = self.store.get("authority", "proxy")

@@ -32,7 +32,9 @@ class Driver:
     def __init__(self, config):
         self.config = config
         socket_path = config.get("socket_path")
-        self.client = docker.DockerClient(base_url=f"unix://{socket_path}", version="auto") if socket_path else docker.from_env(version="auto")
+        self.client = (
+            docker.DockerClient(base_url=f"unix://{socket_path}", version="auto") if socket_path else docker.from_env(version="auto")
+        )
         self.namespace = config.get("sandbox_namespace") or "default"
         self.network = config.get("network_name") or "openshell-docker"
         self.gateway_ip = config.get("host_gateway_ip") or self.ensure_network()
@@ -78,8 +80,10 @@ class Driver:
         mounts_of(spec.get("driver_config"))
         docker_config = (spec.get("driver_config") or {}).get("docker") or {}
         if (spec.get("gpu") is not None or docker_config.get("cdi_devices")) and not self.has_cdi():
-            raise precondition("docker GPU sandboxes require Docker CDI support. Enable CDI on the Docker daemon, then restart the OpenShell "
-                               "gateway/server so GPU capability is detected.")
+            raise precondition(
+                "docker GPU sandboxes require Docker CDI support. Enable CDI on the Docker daemon, then restart the OpenShell "
+                "gateway/server so GPU capability is detected."
+            )
         if spec.get("gpu") is not None and not docker_config.get("cdi_devices"):
             raise precondition("no NVIDIA CDI GPU devices were discovered")
         for mount in mounts_of(spec.get("driver_config")):
@@ -109,7 +113,9 @@ class Driver:
             repository, _colon, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
             return self.client.images.pull(repository, tag).attrs
         except docker.errors.APIError as error:
-            raise Broken(f"ImagePullFailed: pull Docker image failed: Docker responded with status code {error.status_code}: {error.explanation}") from None
+            raise Broken(
+                f"ImagePullFailed: pull Docker image failed: Docker responded with status code {error.status_code}: {error.explanation}"
+            ) from None
 
     def create(self, sandbox, token, note):
         spec = sandbox["spec"]
@@ -119,9 +125,15 @@ class Driver:
         mounts = [self.mount(entry, workdir) for entry in mounts_of(spec.get("driver_config"))]
         environment = {
             **dict(pair.partition("=")[::2] for pair in config.get("Env") or ()),
-            "HOME": "/root", "TERM": "xterm", "OPENSHELL_ENDPOINT": self.config.get("grpc_endpoint", ""), "OPENSHELL_LOG_LEVEL": "info",
-            "OPENSHELL_OCI_IMAGE_USER": config.get("User") or "", "OPENSHELL_SANDBOX": sandbox["name"], "OPENSHELL_SANDBOX_ID": sandbox["id"],
-            "OPENSHELL_SANDBOX_COMMAND": "sleep infinity", "OPENSHELL_BASELINE": json.dumps([*BASELINE_READ_ONLY, *BASELINE_READ_WRITE]),
+            "HOME": "/root",
+            "TERM": "xterm",
+            "OPENSHELL_ENDPOINT": self.config.get("grpc_endpoint", ""),
+            "OPENSHELL_LOG_LEVEL": "info",
+            "OPENSHELL_OCI_IMAGE_USER": config.get("User") or "",
+            "OPENSHELL_SANDBOX": sandbox["name"],
+            "OPENSHELL_SANDBOX_ID": sandbox["id"],
+            "OPENSHELL_SANDBOX_COMMAND": "sleep infinity",
+            "OPENSHELL_BASELINE": json.dumps([*BASELINE_READ_ONLY, *BASELINE_READ_WRITE]),
         }
         if spec.get("environment"):
             environment["OPENSHELL_USER_ENVIRONMENT"] = json.dumps(spec["environment"])
@@ -132,13 +144,30 @@ class Driver:
             resources["device_requests"] = [docker.types.DeviceRequest(driver="cdi", device_ids=devices)]
         try:
             container = self.client.containers.create(
-                image["Id"], ["--workdir", workdir], name=container_name(sandbox), entrypoint=["/opt/openshell/bin/openshell-sandbox"], user="0",
-                working_dir="/", environment=environment, network=self.network, cap_add=CAPABILITIES, security_opt=["apparmor=unconfined"],
-                pids_limit=int(self.config.get("sandbox_pids_limit", 2048)), restart_policy={"Name": "unless-stopped"},
-                extra_hosts={name: self.gateway_ip for name in ("host.docker.internal", "host.openshell.internal")},
-                volumes=[f"{HOME}:/opt/openshell:ro"], mounts=mounts,
-                labels={MANAGED: "openshell", ID: sandbox["id"], NAME: sandbox["name"], NAMESPACE: self.namespace, WORKSPACE: sandbox["workspace"]},
-                **resources)
+                image["Id"],
+                ["--workdir", workdir],
+                name=container_name(sandbox),
+                entrypoint=["/opt/openshell/bin/openshell-sandbox"],
+                user="0",
+                working_dir="/",
+                environment=environment,
+                network=self.network,
+                cap_add=CAPABILITIES,
+                security_opt=["apparmor=unconfined"],
+                pids_limit=int(self.config.get("sandbox_pids_limit", 2048)),
+                restart_policy={"Name": "unless-stopped"},
+                extra_hosts=dict.fromkeys(("host.docker.internal", "host.openshell.internal"), self.gateway_ip),
+                volumes=[f"{HOME}:/opt/openshell:ro"],
+                mounts=mounts,
+                labels={
+                    MANAGED: "openshell",
+                    ID: sandbox["id"],
+                    NAME: sandbox["name"],
+                    NAMESPACE: self.namespace,
+                    WORKSPACE: sandbox["workspace"],
+                },
+                **resources,
+            )
             container.put_archive("/", _file(TOKEN, token))
             note("Starting sandbox Container created")
             container.start()

@@ -34,8 +34,11 @@ def composed(gateway, sandbox, policy):
         profile = profile_of(gateway, provider)
         if profile and profile.get("endpoints"):
             name = rules.RESERVED + provider["name"].replace("-", "_")
-            extra[name] = {"name": name, "endpoints": [schema.canonical("endpoint", dict(one)) for one in profile["endpoints"]],
-                           "binaries": [{"path": path} for path in profile.get("binaries", ())]}
+            extra[name] = {
+                "name": name,
+                "endpoints": [schema.canonical("endpoint", dict(one)) for one in profile["endpoints"]],
+                "binaries": [{"path": path} for path in profile.get("binaries", ())],
+            }
     return {**policy, "network_policies": dict(sorted({**policy.get("network_policies", {}), **extra}.items()))} if extra else policy
 
 
@@ -44,29 +47,42 @@ def credentials(gateway, sandbox, policy):
     secrets = {}
     for provider in providers_of(gateway, sandbox):
         profile = profile_of(gateway, provider)
-        bound = [endpoint for rule in (policy or {}).get("network_policies", {}).values() for endpoint in rule.get("endpoints", ())
-                 if endpoint.get("credential_binding", {}).get("provider") == provider["name"]]
+        bound = [
+            endpoint
+            for rule in (policy or {}).get("network_policies", {}).values()
+            for endpoint in rule.get("endpoints", ())
+            if endpoint.get("credential_binding", {}).get("provider") == provider["name"]
+        ]
         endpoints = [*((profile or {}).get("endpoints") or ()), *bound]
         if provider["type"] in catalogue.INFERENCE or not endpoints:
             return None
-        secrets.update({key: {"value": gateway.vault.open(sealed), "endpoints": endpoints} for key, sealed in provider["credentials"].items()})
+        secrets.update(
+            {key: {"value": gateway.vault.open(sealed), "endpoints": endpoints} for key, sealed in provider["credentials"].items()}
+        )
     return {"revision": int(hashlib.sha256(json.dumps(secrets, sort_keys=True).encode()).hexdigest()[:15], 16), "secrets": secrets}
 
 
 def routes(gateway, workspace):
-    """What inference.local serves: none without a route or when its provider is gone."""
+    """What inference.local serves: [] without a route; None where the route's provider is gone, which leaves supervisors as they are."""
     route = gateway.store.get("route", f"{workspace}/inference.local")
-    provider = route and gateway.store.get("provider", f"{workspace}/{route['provider']}")
-    if not provider or provider["type"] not in catalogue.INFERENCE:
+    if not route:
         return []
-    return [resolved(gateway, provider, route["model"])]
+    provider = gateway.store.get("provider", f"{workspace}/{route['provider']}")
+    return [resolved(gateway, provider, route["model"])] if provider and provider["type"] in catalogue.INFERENCE else None
 
 
 def resolved(gateway, provider, model):
     keys, url_key, default, protocols, auth, headers = catalogue.INFERENCE[provider["type"]]
     name = next((name for name in [*keys, *sorted(provider["credentials"])] if name in provider["credentials"]), None)
     key = gateway.vault.open(provider["credentials"][name]) if name else ""
-    return {"endpoint": provider["config"].get(url_key) or default, "model": model, "protocols": protocols, "auth": auth, "headers": headers, "key": key}
+    return {
+        "endpoint": provider["config"].get(url_key) or default,
+        "model": model,
+        "protocols": protocols,
+        "auth": auth,
+        "headers": headers,
+        "key": key,
+    }
 
 
 def revision(gateway, sandbox):

@@ -67,9 +67,18 @@ class Settings:
     """Flags over environment over file over defaults."""
 
     def __init__(self, args):
-        given = {argument.key for argument in args.given} | {key for key in ("port", "bind_address", "health_port", "drivers") if os.environ.get(
-            {"port": "OPENSHELL_SERVER_PORT", "bind_address": "OPENSHELL_BIND_ADDRESS", "health_port": "OPENSHELL_HEALTH_PORT",
-             "drivers": "OPENSHELL_DRIVERS"}[key])}
+        given = {argument.key for argument in args.given} | {
+            key
+            for key in ("port", "bind_address", "health_port", "drivers")
+            if os.environ.get(
+                {
+                    "port": "OPENSHELL_SERVER_PORT",
+                    "bind_address": "OPENSHELL_BIND_ADDRESS",
+                    "health_port": "OPENSHELL_HEALTH_PORT",
+                    "drivers": "OPENSHELL_DRIVERS",
+                }[key]
+            )
+        }
         default = os.path.join(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "openshell", "gateway.toml")
         self.gateway, self.docker = config.load(args.config or (default if os.path.exists(default) else None))
         host, _colon, port = self.gateway.get("bind_address", "127.0.0.1:17670").rpartition(":")
@@ -83,8 +92,11 @@ class Settings:
         self.plain = bool(args.disable_tls or self.gateway.get("disable_tls"))
         tls = dict(self.gateway.get("tls", {}))
         local = os.environ.get("OPENSHELL_LOCAL_TLS_DIR") or os.path.join(os.path.dirname(state_dir()), "tls")
-        for key, flag, name in (("cert_path", args.tls_cert, "server/tls.crt"), ("key_path", args.tls_key, "server/tls.key"),
-                                ("client_ca_path", args.tls_client_ca, "ca.crt")):
+        for key, flag, name in (
+            ("cert_path", args.tls_cert, "server/tls.crt"),
+            ("key_path", args.tls_key, "server/tls.key"),
+            ("client_ca_path", args.tls_client_ca, "ca.crt"),
+        ):
             tls[key] = flag or tls.get(key) or os.path.join(local, name)
         self.tls = tls
         self.jwt = "gateway_jwt" in self.gateway
@@ -96,7 +108,11 @@ def serve(args):
     if settings.plain:
         log("WARN", "openshell_server::cli", "TLS disabled — listening on plaintext HTTP")
         if not settings.jwt:
-            log("WARN", "openshell_server::cli", "Neither mTLS user auth nor OIDC nor sandbox JWT auth is configured — the gateway has no authentication mechanism")
+            log(
+                "WARN",
+                "openshell_server::cli",
+                "Neither mTLS user auth nor OIDC nor sandbox JWT auth is configured — the gateway has no authentication mechanism",
+            )
     elif not os.path.exists(settings.tls["cert_path"]):
         raise Failure("--tls-cert is required when TLS is enabled (use --disable-tls to skip)")
     log("INFO", "openshell_server::cli", f"Starting OpenShell server bind={settings.address[0]}:{settings.address[1]}")
@@ -121,8 +137,11 @@ def run(settings):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     driver = Driver(settings.docker)
-    log("INFO", 'driver.initialize{otel.name="driver.initialize" driver.name=docker}: openshell_server::compute',
-        "Compute driver connected configured_driver=docker advertised_driver=docker in_tree=true")
+    log(
+        "INFO",
+        'driver.initialize{otel.name="driver.initialize" driver.name=docker}: openshell_server::compute',
+        "Compute driver connected configured_driver=docker advertised_driver=docker in_tree=true",
+    )
     log("INFO", "openshell_server", 'provider profile sources configured sources=["builtin", "user"]')
     fresh = not os.path.exists(settings.database)
     gateway = Gateway(driver, settings.database, state_dir())
@@ -134,17 +153,33 @@ def run(settings):
     context = None if settings.plain else tls_context(settings.tls)
     listeners = [Listener(settings.address, gateway, context)]
     where = "openshell_server::gateway_listener"
-    log("INFO", where, f'Gateway listener bound address={settings.address[0]}:{settings.address[1]} listener_purpose="primary" '
-        'authorization_scope="full-multiplexed-api"')
+    log(
+        "INFO",
+        where,
+        f'Gateway listener bound address={settings.address[0]}:{settings.address[1]} listener_purpose="primary" '
+        'authorization_scope="full-multiplexed-api"',
+    )
     if settings.address[0] == "127.0.0.1":
         listeners.append(Listener((driver.gateway_ip, settings.address[1]), gateway, context))
-        log("INFO", where, f'Gateway listener bound address={driver.gateway_ip}:{settings.address[1]} listener_purpose="compute-driver-callback" driver=docker '
-            'reason=docker managed bridge gateway authorization_scope="sandbox-callable-grpc-only"')
+        log(
+            "INFO",
+            where,
+            f'Gateway listener bound address={driver.gateway_ip}:{settings.address[1]} listener_purpose="compute-driver-callback" driver=docker '
+            'reason=docker managed bridge gateway authorization_scope="sandbox-callable-grpc-only"',
+        )
     log("INFO", "openshell_server::provider_refresh", "provider credential refresh worker started interval_seconds=60")
     health = HealthListener(settings.health, Health) if settings.health else None
-    log("INFO", "openshell_server", f"Health server listening address={settings.health[0]}:{settings.health[1]}" if health else "Health server disabled")
+    log(
+        "INFO",
+        "openshell_server",
+        f"Health server listening address={settings.health[0]}:{settings.health[1]}" if health else "Health server disabled",
+    )
     log("INFO", "openshell_server", "Metrics server disabled")
-    log("INFO", "openshell_server", "TLS disabled — accepting plaintext connections" if settings.plain else "TLS enabled — ALPN advertises h2 + http/1.1")
+    log(
+        "INFO",
+        "openshell_server",
+        "TLS disabled — accepting plaintext connections" if settings.plain else "TLS enabled — ALPN advertises h2 + http/1.1",
+    )
     sweep = 'refresh{otel.name="refresh.provider_credentials" watched_count=0 due_count=0}: openshell_server::provider_refresh'
     log("INFO", sweep, "provider credential refresh worker sweep watched_count=0 due_count=0 rotation_requested_count=0")
     for listener in [*listeners, *([health] if health else [])]:

@@ -71,10 +71,16 @@ def get_policy(gateway, args):
     over, newest = gateway.global_policy(), sandbox["revisions"][-1]
     base = effective.base_policy(gateway, sandbox)
     policy = effective.composed(gateway, sandbox, base) if args["payload"] == "full" else base
-    found = {"scope": "sandbox", "sandbox": sandbox["name"], "version": over["version"] if over else newest["version"],
-             "active_version": over["version"] if over else sandbox["active_version"] or newest["version"],
-             "hash": schema.digest(effective.composed(gateway, sandbox, base)), "status": "effective", "config_revision": effective.revision(gateway, sandbox),
-             "policy_source": "global" if over else "sandbox"}
+    found = {
+        "scope": "sandbox",
+        "sandbox": sandbox["name"],
+        "version": over["version"] if over else newest["version"],
+        "active_version": over["version"] if over else sandbox["active_version"] or newest["version"],
+        "hash": schema.digest(effective.composed(gateway, sandbox, base)),
+        "status": "effective",
+        "config_revision": effective.revision(gateway, sandbox),
+        "policy_source": "global" if over else "sandbox",
+    }
     if over:
         found["global_policy_version"] = over["version"]
     return {**found, "policy": policy} if args["payload"] else found
@@ -101,8 +107,16 @@ def list_policies(gateway, args):
         revisions = (gateway.store.get("policy", "global") or {"revisions": []})["revisions"]
     else:
         revisions = gateway.sandbox(args["name"], args["workspace"])["revisions"]
-    return [{"version": one["version"], "hash": one["hash"], "status": one["status"], "created_ms": one["created_ms"], "error": one.get("error", "")}
-            for one in reversed(revisions)][:args["limit"]]
+    return [
+        {
+            "version": one["version"],
+            "hash": one["hash"],
+            "status": one["status"],
+            "created_ms": one["created_ms"],
+            "error": one.get("error", ""),
+        }
+        for one in reversed(revisions)
+    ][: args["limit"]]
 
 
 @call("policy.status")
@@ -134,8 +148,16 @@ def set_global(gateway, args):
         digest = schema.digest(policy)
         for revision in kept["revisions"]:
             revision["status"] = "superseded"
-        kept["revisions"].append({"version": len(kept["revisions"]) + 1, "policy": policy, "hash": digest, "status": "loaded",
-                                  "created_ms": now_ms(), "loaded_ms": now_ms()})
+        kept["revisions"].append(
+            {
+                "version": len(kept["revisions"]) + 1,
+                "policy": policy,
+                "hash": digest,
+                "status": "loaded",
+                "created_ms": now_ms(),
+                "loaded_ms": now_ms(),
+            }
+        )
         kept["active"] = True
         gateway.store.put("policy", "global", kept)
         return {"hash": digest, "revision": _bump(gateway)}
@@ -144,9 +166,12 @@ def set_global(gateway, args):
 @call("policy.global.get")
 def get_global(gateway, args):
     kept = gateway.store.get("policy", "global")
-    if not kept or not kept["revisions"] or not kept["active"] and not args["rev"]:
+    if not kept or not kept["revisions"] or (not kept["active"] and not args["rev"]):
         raise missing("no global policy revision found")
-    return {"scope": "global", **_revision(kept["revisions"], args["rev"] or kept["revisions"][-1]["version"], "no global policy revision found")}
+    return {
+        "scope": "global",
+        **_revision(kept["revisions"], args["rev"] or kept["revisions"][-1]["version"], "no global policy revision found"),
+    }
 
 
 @call("policy.global.delete")
@@ -170,7 +195,11 @@ def get_settings(gateway, args):
     checks.workspace(gateway, args["workspace"])
     over = gateway.global_settings()
     if args["global"]:
-        return {"scope": "global", "settings_revision": over["revision"], "settings": {key: over["values"].get(key, "<unset>") for key in SETTINGS}}
+        return {
+            "scope": "global",
+            "settings_revision": over["revision"],
+            "settings": {key: over["values"].get(key, "<unset>") for key in SETTINGS},
+        }
     sandbox = gateway.sandbox(args["name"], args["workspace"])
     values = {}
     for key in SETTINGS:
@@ -178,8 +207,14 @@ def get_settings(gateway, args):
         value, scope = (above, "global") if above is not None else (own, "sandbox") if own is not None else ("<unset>", "unset")
         values[key] = {"value": value, "scope": scope}
     policy = effective.composed(gateway, sandbox, effective.base_policy(gateway, sandbox))
-    return {"sandbox": sandbox["name"], "workspace": sandbox["workspace"], "config_revision": effective.revision(gateway, sandbox),
-            "policy_source": "global" if gateway.global_policy() else "sandbox", "policy_hash": schema.digest(policy), "settings": values}
+    return {
+        "sandbox": sandbox["name"],
+        "workspace": sandbox["workspace"],
+        "config_revision": effective.revision(gateway, sandbox),
+        "policy_source": "global" if gateway.global_policy() else "sandbox",
+        "policy_hash": schema.digest(policy),
+        "settings": values,
+    }
 
 
 @call("settings.set")

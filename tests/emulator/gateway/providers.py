@@ -22,9 +22,16 @@ def custom_ids(gateway, workspace):
 
 
 def shown(provider):
-    return {"id": provider["id"], "name": provider["name"], "workspace": provider["workspace"], "type": provider["type"],
-            "resource_version": provider["resource_version"], "credential_keys": sorted(provider["credentials"]),
-            "config_keys": sorted(provider["config"]), "labels": {}}
+    return {
+        "id": provider["id"],
+        "name": provider["name"],
+        "workspace": provider["workspace"],
+        "type": provider["type"],
+        "resource_version": provider["resource_version"],
+        "credential_keys": sorted(provider["credentials"]),
+        "config_keys": sorted(provider["config"]),
+        "labels": {},
+    }
 
 
 def _checked(credentials, config):
@@ -54,8 +61,15 @@ def create(gateway, args):
     with gateway.lock:
         if gateway.store.get("provider", key):
             raise checks.exists("provider already exists")
-        provider = {"id": str(uuid.uuid4()), "name": args["name"], "workspace": args["workspace"], "type": args["type"], "resource_version": 1,
-                    "credentials": {name: gateway.vault.seal(value) for name, value in args["credentials"].items()}, "config": args["config"]}
+        provider = {
+            "id": str(uuid.uuid4()),
+            "name": args["name"],
+            "workspace": args["workspace"],
+            "type": args["type"],
+            "resource_version": 1,
+            "credentials": {name: gateway.vault.seal(value) for name, value in args["credentials"].items()},
+            "config": args["config"],
+        }
         gateway.store.put("provider", key, provider)
     return shown(provider)
 
@@ -74,7 +88,7 @@ def list_providers(gateway, args):
     if not args.get("all_workspaces"):
         checks.workspace(gateway, args["workspace"])
     found = [shown(one) for one in gateway.store.all("provider") if args.get("all_workspaces") or one["workspace"] == args["workspace"]]
-    return found[args["offset"]:args["offset"] + args["limit"]]
+    return found[args["offset"] : args["offset"] + args["limit"]]
 
 
 @call("provider.update")
@@ -107,7 +121,9 @@ def _set(values, name, value):
 def delete(gateway, args):
     checks.workspace(gateway, args["workspace"])
     with gateway.lock:
-        using = [one["name"] for one in gateway.sandboxes() if one["workspace"] == args["workspace"] and args["name"] in one["spec"]["providers"]]
+        using = [
+            one["name"] for one in gateway.sandboxes() if one["workspace"] == args["workspace"] and args["name"] in one["spec"]["providers"]
+        ]
         if using:
             raise precondition(f"provider '{args['name']}' is attached to sandbox(es): {', '.join(using)}")
         return {"deleted": gateway.store.delete("provider", f"{args['workspace']}/{args['name']}")}
@@ -174,10 +190,22 @@ def detach(gateway, args):
 @call("profile.list")
 def list_profiles(gateway, args):
     checks.workspace(gateway, args["workspace"])
-    builtin = [{"id": name, "name": shown_name, "category": category, "source": "builtin", "scope": "", "endpoints": count, "inference": inference}
-               for name, (shown_name, category, count, inference) in catalogue.PROFILES.items()]
-    custom = [{"id": one["id"], "name": one["display_name"], "category": one["category"], "source": "user", "scope": "workspace",
-               "endpoints": len(one["endpoints"]), "inference": one["inference_capable"]} for one in gateway.store.all("profile")]
+    builtin = [
+        {"id": name, "name": shown_name, "category": category, "source": "builtin", "scope": "", "endpoints": count, "inference": inference}
+        for name, (shown_name, category, count, inference) in catalogue.PROFILES.items()
+    ]
+    custom = [
+        {
+            "id": one["id"],
+            "name": one["display_name"],
+            "category": one["category"],
+            "source": "user",
+            "scope": "workspace",
+            "endpoints": len(one["endpoints"]),
+            "inference": one["inference_capable"],
+        }
+        for one in gateway.store.all("profile")
+    ]
     return [*builtin, *custom]
 
 
@@ -219,8 +247,15 @@ def update_profile(gateway, args):
             raise NotRecorded("an update of a builtin profile")
         kept = gateway.store.get("profile", key)
         if not profile.get("resource_version"):
-            return {"problems": [[profile["id"], "resource_version", "custom provider profile update requires a non-zero resource_version; "
-                                  "export the current profile before editing it"]]}
+            return {
+                "problems": [
+                    [
+                        profile["id"],
+                        "resource_version",
+                        "custom provider profile update requires a non-zero resource_version; export the current profile before editing it",
+                    ]
+                ]
+            }
         if not kept:
             raise missing("provider profile not found")
         if profile["id"] != args["id"]:
@@ -240,8 +275,12 @@ def delete_profile(gateway, args):
     with gateway.lock:
         if not gateway.store.get("profile", f"{args['workspace']}/{name}"):
             raise missing("provider profile not found")
-        using = [sandbox["name"] for sandbox in gateway.sandboxes() for one in sandbox["spec"]["providers"]
-                 if (gateway.store.get("provider", f"{args['workspace']}/{one}") or {}).get("type") == name]
+        using = [
+            sandbox["name"]
+            for sandbox in gateway.sandboxes()
+            for one in sandbox["spec"]["providers"]
+            if (gateway.store.get("provider", f"{args['workspace']}/{one}") or {}).get("type") == name
+        ]
         if using:
             raise precondition(f"provider profile '{name}' is in use by sandboxes: {', '.join(using)}")
         gateway.store.delete("profile", f"{args['workspace']}/{name}")

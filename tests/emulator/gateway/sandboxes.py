@@ -18,23 +18,72 @@ from .driver import Broken
 from .providers import attachable
 from .sessions import add_revision
 
-FIRST = ("amber", "brisk", "calm", "eager", "fair", "gentle", "happy", "jolly", "keen", "lucky", "merry", "noble", "quick", "rapid", "sunny", "witty")
-SECOND = ("badger", "crane", "dove", "finch", "gecko", "heron", "ibis", "koala", "lemur", "mole", "otter", "panda", "quail", "raven", "seal", "wren")
+FIRST = (
+    "amber",
+    "brisk",
+    "calm",
+    "eager",
+    "fair",
+    "gentle",
+    "happy",
+    "jolly",
+    "keen",
+    "lucky",
+    "merry",
+    "noble",
+    "quick",
+    "rapid",
+    "sunny",
+    "witty",
+)
+SECOND = (
+    "badger",
+    "crane",
+    "dove",
+    "finch",
+    "gecko",
+    "heron",
+    "ibis",
+    "koala",
+    "lemur",
+    "mole",
+    "otter",
+    "panda",
+    "quail",
+    "raven",
+    "seal",
+    "wren",
+)
 LIFECYCLE_SECONDS = 300
 
 
 def shown(sandbox):
-    return {"id": sandbox["id"], "name": sandbox["name"], "workspace": sandbox["workspace"], "labels": sandbox["labels"], "annotations": {},
-            "resource_version": sandbox["resource_version"], "created_at": stamp(sandbox["created_ms"]), "phase": sandbox["phase"],
-            "current_policy_version": sandbox["active_version"]}
+    return {
+        "id": sandbox["id"],
+        "name": sandbox["name"],
+        "workspace": sandbox["workspace"],
+        "labels": sandbox["labels"],
+        "annotations": {},
+        "resource_version": sandbox["resource_version"],
+        "created_at": stamp(sandbox["created_ms"]),
+        "phase": sandbox["phase"],
+        "current_policy_version": sandbox["active_version"],
+    }
 
 
 @call("sandbox.create")
 def create(gateway, args):
     checks.workspace(gateway, args["workspace"])
-    spec = {"image": args["image"] or gateway.driver.config.get("default_image", ""), "environment": args["environment"], "providers": args["providers"],
-            "policy": args["policy"], "gpu": args["gpu"], "nano_cpus": args["nano_cpus"], "memory_bytes": args["memory_bytes"],
-            "driver_config": args["driver_config"]}
+    spec = {
+        "image": args["image"] or gateway.driver.config.get("default_image", ""),
+        "environment": args["environment"],
+        "providers": args["providers"],
+        "policy": args["policy"],
+        "gpu": args["gpu"],
+        "nano_cpus": args["nano_cpus"],
+        "memory_bytes": args["memory_bytes"],
+        "driver_config": args["driver_config"],
+    }
     checks.name(args["name"])
     if len(spec["providers"]) > checks.MAX_PROVIDERS:
         raise invalid(f"providers list exceeds maximum ({len(spec['providers'])} > {checks.MAX_PROVIDERS})")
@@ -52,9 +101,21 @@ def create(gateway, args):
         name = args["name"] or next(name for name in iter(_made_up, None) if name not in taken)
         if name in taken:
             raise checks.exists(f"sandbox '{name}' already exists")
-        sandbox = {"id": str(uuid.uuid4()), "name": name, "workspace": args["workspace"], "labels": args["labels"], "resource_version": 1,
-                   "created_ms": now_ms(), "phase": "Provisioning", "error": None, "spec": spec, "revisions": [], "active_version": 0,
-                   "settings": {"values": {}, "revision": 0}, "token": secrets.token_hex(32)}
+        sandbox = {
+            "id": str(uuid.uuid4()),
+            "name": name,
+            "workspace": args["workspace"],
+            "labels": args["labels"],
+            "resource_version": 1,
+            "created_ms": now_ms(),
+            "phase": "Provisioning",
+            "error": None,
+            "spec": spec,
+            "revisions": [],
+            "active_version": 0,
+            "settings": {"values": {}, "revision": 0},
+            "token": secrets.token_hex(32),
+        }
         if spec["policy"]:
             add_revision(sandbox, spec["policy"])
         gateway.store.put("sandbox", sandbox["id"], sandbox)
@@ -77,7 +138,7 @@ def _provision(gateway, sandbox):
         note("Starting sandbox Waiting for supervisor relay")
     except Broken as broken:
         gateway.change(sandbox["id"], phase="Error", error=str(broken))
-    except Exception as error:                  # whatever the engine says belongs into the sandbox's record
+    except Exception as error:  # whatever the engine says belongs into the sandbox's record
         gateway.change(sandbox["id"], phase="Error", error=f"ContainerCreateFailed: {error}")
     finally:
         gateway.busy.discard(sandbox["id"])
@@ -93,7 +154,7 @@ def watch(gateway, args):
     if not sandbox:
         raise missing("sandbox not found")
     lines = [line["text"] for line in gateway.logs[args["id"]] if line["source"] == "progress"]
-    return {"sandbox": shown(sandbox), "error": sandbox["error"], "progress": lines[args["seen"]:]}
+    return {"sandbox": shown(sandbox), "error": sandbox["error"], "progress": lines[args["seen"] :]}
 
 
 @call("sandbox.get")
@@ -110,9 +171,13 @@ def list_sandboxes(gateway, args):
     if not args.get("all_workspaces"):
         checks.workspace(gateway, args["workspace"])
     wanted = checks.selector(args["selector"] or "")
-    found = [shown(one) for one in gateway.sandboxes() if (args.get("all_workspaces") or one["workspace"] == args["workspace"])
-             and all(one["labels"].get(key) == value for key, value in wanted.items())]
-    return found[args["offset"]:args["offset"] + args["limit"]]
+    found = [
+        shown(one)
+        for one in gateway.sandboxes()
+        if (args.get("all_workspaces") or one["workspace"] == args["workspace"])
+        and all(one["labels"].get(key) == value for key, value in wanted.items())
+    ]
+    return found[args["offset"] : args["offset"] + args["limit"]]
 
 
 @call("sandbox.delete")
@@ -186,12 +251,16 @@ def logs(gateway, args):
     checks.workspace(gateway, args["workspace"])
     sandbox = gateway.sandbox(args["name"], args["workspace"])
     buffer = [line for line in gateway.logs[sandbox["id"]] if line["source"] != "progress"]
-    newest = buffer[-args["lines"]:] if args["lines"] else []
+    newest = buffer[-args["lines"] :] if args["lines"] else []
     levels = ("error", "warn", "info", "debug", "trace")
     limit = levels.index(args["level"].lower()) if (args["level"] or "").lower() in levels else len(levels)
-    kept = [line for line in newest if (not args["sources"] or "all" in args["sources"] or line["source"] in args["sources"])
-            and (not args["level"] or (levels.index(line["level"].lower()) if line["level"].lower() in levels else 2) <= limit)
-            and line["at"] >= (time.time() - args["since"] if args["since"] else 0)]
+    kept = [
+        line
+        for line in newest
+        if (not args["sources"] or "all" in args["sources"] or line["source"] in args["sources"])
+        and (not args["level"] or (levels.index(line["level"].lower()) if line["level"].lower() in levels else 2) <= limit)
+        and line["at"] >= (time.time() - args["since"] if args["since"] else 0)
+    ]
     return {"lines": kept, "buffered": len(newest)}
 
 
@@ -211,7 +280,13 @@ def _url(gateway, service):
 def expose(gateway, args):
     checks.workspace(gateway, args["workspace"])
     gateway.sandbox(args["sandbox"], args["workspace"])
-    service = {"key": _service_key(args), "workspace": args["workspace"], "sandbox": args["sandbox"], "service": args["service"], "port": args["port"]}
+    service = {
+        "key": _service_key(args),
+        "workspace": args["workspace"],
+        "sandbox": args["sandbox"],
+        "service": args["service"],
+        "port": args["port"],
+    }
     gateway.store.put("service", service["key"], service)
     return _url(gateway, service)
 
@@ -219,8 +294,11 @@ def expose(gateway, args):
 @call("service.list")
 def list_services(gateway, args):
     checks.workspace(gateway, args["workspace"])
-    return [_url(gateway, one) for one in gateway.store.all("service")
-            if one["workspace"] == args["workspace"] and args["sandbox"] in (None, one["sandbox"])]
+    return [
+        _url(gateway, one)
+        for one in gateway.store.all("service")
+        if one["workspace"] == args["workspace"] and args["sandbox"] in (None, one["sandbox"])
+    ]
 
 
 @call("service.get")

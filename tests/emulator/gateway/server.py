@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import select
@@ -52,10 +53,8 @@ class Listener(ThreadingHTTPServer):
         try:
             Handler(request, client_address, self, peer)
         finally:
-            try:
+            with contextlib.suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             request.close()
 
     def handle_error(self, request, client_address):
@@ -89,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(501, {"message": str(refusal)})
         except (BrokenPipeError, ConnectionResetError):
             pass
-        except Exception as error:              # a fault of the emulator: say it to the caller rather than hang up
+        except Exception as error:  # a fault of the emulator: say it to the caller rather than hang up
             import traceback
 
             traceback.print_exc()
@@ -166,8 +165,14 @@ def service(gateway, sock):
     head = http1.read_head(sock.makefile("rb", buffering=0))
     host = (head.get("host") or "").partition(":")[0] if head else ""
     match = re.fullmatch(r"(\w[\w-]*?)--([a-z0-9-]+?)(?:--([a-z0-9-]+))?\.openshell\.localhost", host)
-    found = match and next((one for one in gateway.store.all("service") if one["workspace"] == match.group(1) and one["sandbox"] == match.group(2)
-                            and (one["service"] or None) == match.group(3)), None)
+    found = match and next(
+        (
+            one
+            for one in gateway.store.all("service")
+            if one["workspace"] == match.group(1) and one["sandbox"] == match.group(2) and (one["service"] or None) == match.group(3)
+        ),
+        None,
+    )
     if not found:
         sock.sendall(http1.answer(404, "Not Found", {"error": "service endpoint not found"}))
         return

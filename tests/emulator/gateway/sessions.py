@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -19,8 +20,10 @@ from .core import now_ms
 POLICY_SECONDS = float(os.environ.get("OPENSHELL_EMULATOR_POLL_SECONDS", 10))
 ROUTE_SECONDS = POLICY_SECONDS / 2
 SWEEP_SECONDS = 1
-UNCLASSIFIED = ("CONFIG:FAIL_CLOSED [HIGH] Rejected provider environment refresh; static provider credentials were revoked; fetched dynamic token "
-                "grants remain active: provider environment contains an unclassified credential key")
+UNCLASSIFIED = (
+    "CONFIG:FAIL_CLOSED [HIGH] Rejected provider environment refresh; static provider credentials were revoked; fetched dynamic token "
+    "grants remain active: provider environment contains an unclassified credential key"
+)
 
 
 def hello(address, token, **fields):
@@ -108,13 +111,17 @@ class Session:
             if sandbox is None:
                 return
             data = dict(self.sent)
-            data["routes"], data["ca"] = effective.routes(self.gateway, sandbox["workspace"]), self.gateway.ca_pem()
+            routes = effective.routes(self.gateway, sandbox["workspace"])
+            data["routes"], data["ca"] = data.get("routes", []) if routes is None else routes, self.gateway.ca_pem()
             if policy:
                 base = effective.base_policy(self.gateway, sandbox)
                 policy = effective.composed(self.gateway, sandbox, base)
                 self.fault = rules.load_fault(policy)
                 # A policy that cannot be loaded closes every way out.
-                data["policy"], data["version"] = {**policy, "network_policies": {}} if self.fault else policy, sandbox["revisions"][-1]["version"]
+                data["policy"], data["version"] = (
+                    {**policy, "network_policies": {}} if self.fault else policy,
+                    sandbox["revisions"][-1]["version"],
+                )
                 self.refresh_credentials(sandbox, base, data)
             if data == self.sent:
                 return
@@ -171,8 +178,14 @@ class Session:
 
 def add_revision(sandbox, policy):
     """Appends a policy revision (pending) and returns it."""
-    revision = {"version": len(sandbox["revisions"]) + 1, "policy": policy, "hash": schema.digest(policy), "status": "pending",
-                "created_ms": now_ms(), "loaded_ms": 0}
+    revision = {
+        "version": len(sandbox["revisions"]) + 1,
+        "policy": policy,
+        "hash": schema.digest(policy),
+        "status": "pending",
+        "created_ms": now_ms(),
+        "loaded_ms": 0,
+    }
     sandbox["revisions"].append(revision)
     return revision
 
@@ -197,7 +210,7 @@ class Watch:
             for sandbox in waiting:
                 try:
                     self.gateway.driver.start(sandbox)
-                except Exception as error:      # one broken container must not keep the others down
+                except Exception as error:  # one broken container must not keep the others down
                     print(f"cannot start sandbox {sandbox['name']}: {error}", flush=True)
                 self.gateway.busy.discard(sandbox["id"])
             self.sweep()
@@ -219,7 +232,7 @@ class Watch:
         while not self.gateway.closing.wait(SWEEP_SECONDS):
             try:
                 self.sweep()
-            except Exception as error:          # the engine may be restarting
+            except Exception as error:  # the engine may be restarting
                 print(f"cannot look at the containers: {error}", flush=True)
 
     def sweep(self):
@@ -252,7 +265,5 @@ class Watch:
             threading.Timer(0.2, self._sweep_quietly).start()
 
     def _sweep_quietly(self):
-        try:
+        with contextlib.suppress(Exception):  # the next sweep says it
             self.sweep()
-        except Exception:                       # the next sweep says it
-            pass

@@ -20,7 +20,9 @@ class Store:
         self.lock = threading.RLock()
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.db.execute("PRAGMA journal_mode=WAL")
-        self.db.execute("CREATE TABLE IF NOT EXISTS document (serial INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, body TEXT, UNIQUE (kind, key))")
+        self.db.execute(
+            "CREATE TABLE IF NOT EXISTS document (serial INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, body TEXT, UNIQUE (kind, key))"
+        )
 
     def get(self, kind, key):
         with self.lock:
@@ -29,8 +31,10 @@ class Store:
 
     def put(self, kind, key, body):
         with self.lock:
-            self.db.execute("INSERT INTO document (kind, key, body) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
-                            (kind, key, json.dumps(body)))
+            self.db.execute(
+                "INSERT INTO document (kind, key, body) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
+                (kind, key, json.dumps(body)),
+            )
 
     def delete(self, kind, key):
         with self.lock:

@@ -26,5 +26,13 @@ def info(gateway, _args):
 
 @call("workspace.list")
 def list_workspaces(gateway, _args):
-    return [{"name": one["name"], "id": one["id"], "resource_version": one["resource_version"], "created_at": stamp(one["created_ms"]),
-             "status": "Active"} for one in gateway.store.all("workspace")]
+    return [
+        {
+            "name": one["name"],
+            "id": one["id"],
+            "resource_version": one["resource_version"],
+            "created_at": stamp(one["created_ms"]),
+            "status": "Active",
+        }
+        for one in gateway.store.all("workspace")
+    ]

@@ -23,8 +23,15 @@ def operations(add_endpoint=(), remove_endpoint=(), add_allow=(), add_deny=(), r
         raise Failure("--rule-name can only be used with --add-endpoint")
     if rule_name and len(add_endpoint) != 1:
         raise Failure("--rule-name is only supported when exactly one --add-endpoint is provided")
-    found = [{"op": "add_endpoint", "endpoint": _endpoint(text), "rule": (rule_name or "").strip() or None,
-              "binaries": [{"path": path} for path in dict.fromkeys(binary)]} for text in add_endpoint]
+    found = [
+        {
+            "op": "add_endpoint",
+            "endpoint": _endpoint(text),
+            "rule": (rule_name or "").strip() or None,
+            "binaries": [{"path": path} for path in dict.fromkeys(binary)],
+        }
+        for text in add_endpoint
+    ]
     found += [{"op": "remove_endpoint", **_host_port("--remove-endpoint", text)} for text in remove_endpoint]
     for name in remove_rule:
         if not name.strip():
@@ -151,8 +158,12 @@ def _remove_endpoint(rules, operation, _warnings):
 
 
 def _matching(rules, operation):
-    found = [endpoint for rule in rules.values() for endpoint in rule.get("endpoints", ())
-             if endpoint.get("host") == operation["host"] and operation["port"] in ports(endpoint)]
+    found = [
+        endpoint
+        for rule in rules.values()
+        for endpoint in rule.get("endpoints", ())
+        if endpoint.get("host") == operation["host"] and operation["port"] in ports(endpoint)
+    ]
     if not found:
         raise missing(f"endpoint {operation['host']}:{operation['port']} was not found in the current policy")
     return found
@@ -180,4 +191,10 @@ def _remove_rule(rules, operation, _warnings):
     rules.pop(operation["rule"], None)
 
 
-_APPLY = {"add_endpoint": _add_endpoint, "remove_endpoint": _remove_endpoint, "add_allow": _add_allow, "add_deny": _add_deny, "remove_rule": _remove_rule}
+_APPLY = {
+    "add_endpoint": _add_endpoint,
+    "remove_endpoint": _remove_endpoint,
+    "add_allow": _add_allow,
+    "add_deny": _add_deny,
+    "remove_rule": _remove_rule,
+}

@@ -11,8 +11,11 @@ from ..errors import invalid, precondition
 MIN_ID, MAX_ID, MAX_PATHS, MAX_PATH = 1000, 2_000_000_000, 256, 4096
 DEFAULT = {
     "version": 1,
-    "filesystem_policy": {"include_workdir": True, "read_only": ["/usr", "/lib", "/proc", "/dev/urandom", "/app", "/etc", "/var/log"],
-                          "read_write": ["/tmp", "/dev/null"]},
+    "filesystem_policy": {
+        "include_workdir": True,
+        "read_only": ["/usr", "/lib", "/proc", "/dev/urandom", "/app", "/etc", "/var/log"],
+        "read_write": ["/tmp", "/dev/null"],
+    },
     "landlock": {"compatibility": "best_effort"},
 }
 BASELINE_READ_ONLY = ("/usr", "/lib", "/etc", "/app", "/var/log", "/proc", "/dev/urandom")
@@ -51,27 +54,35 @@ def _endpoint(name, endpoint):
         yield f"network policy '{name}': TLD wildcard '{host}' is not allowed; use subdomain wildcards like '*.example.com' instead"
     first, *rest = host.split(".")
     if host in ("*", "**") or ("**" in first and first != "**") or any("*" in label and label != "*" for label in rest):
-        yield (f"network policy '{name}': invalid host wildcard '{host}'; middle DNS label wildcards must be the entire label '*' and recursive "
-               "'**' is only allowed as the entire first label")
+        yield (
+            f"network policy '{name}': invalid host wildcard '{host}'; middle DNS label wildcards must be the entire label '*' and recursive "
+            "'**' is only allowed as the entire first label"
+        )
     signing = endpoint.get("credential_signing")
     if signing:
         if signing not in ("sigv4", "sigv4:body", "sigv4:no_body"):
-            yield (f"network policy '{name}': endpoint '{host}' has unrecognized credential_signing value '{signing}' "
-                   "(expected sigv4, sigv4:body, or sigv4:no_body)")
+            yield (
+                f"network policy '{name}': endpoint '{host}' has unrecognized credential_signing value '{signing}' "
+                "(expected sigv4, sigv4:body, or sigv4:no_body)"
+            )
         if not endpoint.get("signing_service"):
             yield f"network policy '{name}': endpoint '{host}' has credential_signing set but signing_service is empty"
         if endpoint.get("request_body_credential_rewrite"):
-            yield (f"network policy '{name}': endpoint '{host}' has both credential_signing and request_body_credential_rewrite set; these options "
-                   "are mutually exclusive")
+            yield (
+                f"network policy '{name}': endpoint '{host}' has both credential_signing and request_body_credential_rewrite set; these options "
+                "are mutually exclusive"
+            )
 
 
 def check(policy):
     """Refuses an unsafe policy with every reason at once."""
     reserved = [key for key in policy.get("network_policies", {}) if key.startswith(RESERVED)]
     if reserved:
-        raise invalid(f"network_policies key '{reserved[0]}' uses reserved '{RESERVED}' prefix for provider composition; use 'openshell policy get "
-                      "<sandbox> --base' for a round-trippable base policy, or use 'openshell policy get <sandbox> --full' to inspect the effective "
-                      "policy including provider entries")
+        raise invalid(
+            f"network_policies key '{reserved[0]}' uses reserved '{RESERVED}' prefix for provider composition; use 'openshell policy get "
+            "<sandbox> --base' for a round-trippable base policy, or use 'openshell policy get <sandbox> --full' to inspect the effective "
+            "policy including provider entries"
+        )
     found = violations(policy)
     if found:
         raise invalid("policy contains unsafe content: " + "; ".join(found))
@@ -137,8 +148,12 @@ SAYS_SOMETHING = ("method", "path", "command", "operation_type", "operation_name
 
 def load_fault(policy):
     """Why a supervisor would not load this policy, as its revision's error; None when it would."""
-    faults = [f"{name}.endpoints[{index}]: {text}" for name, rule in policy.get("network_policies", {}).items()
-              for index, endpoint in enumerate(rule.get("endpoints", ())) for text in endpoint_faults(endpoint)]
+    faults = [
+        f"{name}.endpoints[{index}]: {text}"
+        for name, rule in policy.get("network_policies", {}).items()
+        for index, endpoint in enumerate(rule.get("endpoints", ()))
+        for text in endpoint_faults(endpoint)
+    ]
     return "L7 policy validation failed:\n" + "\n".join(faults) if faults else None
 
 
@@ -154,8 +169,10 @@ def endpoint_faults(endpoint):
     if rules and access:
         yield "rules and access are mutually exclusive"
     if protocol == "mcp" and access:
-        yield ("protocol mcp does not support access presets; use rules/deny_rules or set mcp.allow_all_known_mcp_methods: true for an allow-all MCP "
-               "policy")
+        yield (
+            "protocol mcp does not support access presets; use rules/deny_rules or set mcp.allow_all_known_mcp_methods: true for an allow-all MCP "
+            "policy"
+        )
     if protocol == "json-rpc" and access:
         yield 'protocol json-rpc does not support access presets; use explicit rules with allow.method such as "*"'
     if protocol == "json-rpc" and not rules and not access:

@@ -13,20 +13,53 @@ import re
 
 from ..errors import Failure, NotRecorded
 
-ALLOW = {"method": "str", "path": "str", "command": "str", "query": "any", "operation_type": "str", "operation_name": "str", "fields": ["str"],
-         "tool": "any", "params": "any"}
+ALLOW = {
+    "method": "str",
+    "path": "str",
+    "command": "str",
+    "query": "any",
+    "operation_type": "str",
+    "operation_name": "str",
+    "fields": ["str"],
+    "tool": "any",
+    "params": "any",
+}
 STRUCTS = {
-    "policy": {"version": "u32", "filesystem_policy": "filesystem", "landlock": "landlock", "process": "process",
-               "network_policies": {"": "rule"}, "network_middlewares": "any"},
+    "policy": {
+        "version": "u32",
+        "filesystem_policy": "filesystem",
+        "landlock": "landlock",
+        "process": "process",
+        "network_policies": {"": "rule"},
+        "network_middlewares": "any",
+    },
     "filesystem": {"include_workdir": "bool", "read_only": ["str"], "read_write": ["str"]},
     "landlock": {"compatibility": "str"},
     "process": {"run_as_user": "str", "run_as_group": "str"},
     "rule": {"name": "str", "endpoints": ["endpoint"], "binaries": ["binary"]},
     "endpoint": {
-        "host": "str", "path": "str", "port": "u16", "ports": ["u16"], "protocol": "str", "tls": "str", "enforcement": "str", "access": "str",
-        "rules": ["l7rule"], "allowed_ips": ["str"], "deny_rules": ["deny"], "allow_encoded_slash": "bool", "websocket_credential_rewrite": "bool",
-        "request_body_credential_rewrite": "bool", "persisted_queries": "str", "graphql_persisted_queries": "any", "graphql_max_body_bytes": "u32",
-        "credential_signing": "str", "signing_service": "str", "signing_region": "str", "credential_binding": "binding", "json_rpc": "json_rpc",
+        "host": "str",
+        "path": "str",
+        "port": "u16",
+        "ports": ["u16"],
+        "protocol": "str",
+        "tls": "str",
+        "enforcement": "str",
+        "access": "str",
+        "rules": ["l7rule"],
+        "allowed_ips": ["str"],
+        "deny_rules": ["deny"],
+        "allow_encoded_slash": "bool",
+        "websocket_credential_rewrite": "bool",
+        "request_body_credential_rewrite": "bool",
+        "persisted_queries": "str",
+        "graphql_persisted_queries": "any",
+        "graphql_max_body_bytes": "u32",
+        "credential_signing": "str",
+        "signing_service": "str",
+        "signing_region": "str",
+        "credential_binding": "binding",
+        "json_rpc": "json_rpc",
         "mcp": "mcp",
     },
     "binding": {"provider": "str"},
@@ -38,14 +71,26 @@ STRUCTS = {
     "binary": {"path": "str", "harness": "bool"},
 }
 # Names of the structures in the real program, which its faults show.
-NAMES = {"policy": "PolicyFile", "filesystem": "FilesystemDef", "landlock": "LandlockDef", "process": "ProcessDef", "rule": "NetworkPolicyRuleDef",
-         "endpoint": "NetworkEndpointDef", "binding": "NetworkCredentialBindingDef", "json_rpc": "JsonRpcConfigDef", "mcp": "McpConfigDef",
-         "l7rule": "L7RuleDef", "allow": "L7AllowDef", "deny": "L7DenyRuleDef", "binary": "NetworkBinaryDef"}
+NAMES = {
+    "policy": "PolicyFile",
+    "filesystem": "FilesystemDef",
+    "landlock": "LandlockDef",
+    "process": "ProcessDef",
+    "rule": "NetworkPolicyRuleDef",
+    "endpoint": "NetworkEndpointDef",
+    "binding": "NetworkCredentialBindingDef",
+    "json_rpc": "JsonRpcConfigDef",
+    "mcp": "McpConfigDef",
+    "l7rule": "L7RuleDef",
+    "allow": "L7AllowDef",
+    "deny": "L7DenyRuleDef",
+    "binary": "NetworkBinaryDef",
+}
 REQUIRED = {"policy": ("version",), "binding": ("provider",), "l7rule": ("allow",), "binary": ("path",)}
 KEPT = {("filesystem", "include_workdir"), ("policy", "version")}
 DEFAULTS = ("", 0, False, None, [], {})
 EXPECTED = {"u32": "u32", "u16": "u16", "bool": "a boolean", "str": "a string"}
-LIMITS = {"u32": 2 ** 32 - 1, "u16": 65535}
+LIMITS = {"u32": 2**32 - 1, "u16": 65535}
 
 
 class _Reader:
@@ -121,7 +166,7 @@ class _Reader:
             if isinstance(value, str):
                 return value
             raise self.fault(event, path, f"invalid type: {self.what(event)}, expected a string")
-        if kind == "bool" and not isinstance(value, bool) or kind != "bool" and (not isinstance(value, int) or isinstance(value, bool)):
+        if (kind == "bool" and not isinstance(value, bool)) or (kind != "bool" and (not isinstance(value, int) or isinstance(value, bool))):
             raise self.fault(event, path, f"invalid type: {self.what(event)}, expected {EXPECTED[kind]}")
         if kind != "bool" and not 0 <= value <= LIMITS[kind]:
             raise self.fault(event, path, f"invalid value: integer `{value}`, expected {kind}")
@@ -198,8 +243,12 @@ def canonical(kind, found):
         found.pop("harness", None)
     if kind == "filesystem":
         found.setdefault("include_workdir", False)
-    return {name: found[name] for name in STRUCTS[kind] if name in found and (found[name] not in DEFAULTS or (kind, name) in KEPT)
-            or (name in found and found[name] == {} and kind == "policy" and name in ("filesystem_policy", "landlock"))}
+    return {
+        name: found[name]
+        for name in STRUCTS[kind]
+        if (name in found and (found[name] not in DEFAULTS or (kind, name) in KEPT))
+        or (name in found and found[name] == {} and kind == "policy" and name in ("filesystem_policy", "landlock"))
+    }
 
 
 def parse(text):
@@ -260,4 +309,4 @@ def _item(item, indent):
     if not isinstance(item, dict):
         return f"{indent}- {quoted(item)}"
     text = to_yaml(item, indent + "  ")
-    return f"{indent}- {text[len(indent) + 2:]}"
+    return f"{indent}- {text[len(indent) + 2 :]}"

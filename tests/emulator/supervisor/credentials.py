@@ -40,13 +40,18 @@ class Credentials:
 
     def fill(self, text, host, port, path):
         """`text` with the placeholders of secrets that are bound to this endpoint replaced; raises Refused otherwise."""
+
         def secret(match):
             revision, key = match.group(1) or self.latest, match.group(2)
             entry = None if self.revoked else self.generations.get(revision, {}).get(key)
             if entry is None:
                 raise Refused(500, "Internal Server Error", "credential_injection_failed", "unresolved credential placeholder in request")
-            if not any(policy.host_matches(endpoint.get("host", ""), host) and port in policy.ports(endpoint)
-                       and policy.path_matches(endpoint.get("path", "**"), path) for endpoint in entry["endpoints"]):
+            if not any(
+                policy.host_matches(endpoint.get("host", ""), host)
+                and port in policy.ports(endpoint)
+                and policy.path_matches(endpoint.get("path", "**"), path)
+                for endpoint in entry["endpoints"]
+            ):
                 raise Refused(403, "Forbidden", "credential_endpoint_mismatch", "credential is not authorized for this request endpoint")
             return entry["value"]
 

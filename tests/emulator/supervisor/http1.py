@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import re
+from urllib.parse import quote, unquote
 
 LIMIT = 1 << 16
 
@@ -86,8 +88,32 @@ def whole_body(head, file):
     data = b""
     for piece in body(head, file):
         size, _newline, rest = piece.partition(b"\r\n")
-        data += rest[:int(size.split(b";")[0], 16)]
+        data += rest[: int(size.split(b";")[0], 16)]
     return data
+
+
+SEGMENT = "!$&'()*+,=:@~-._"
+
+
+def canonical_path(path, encoded_slash=False):
+    """The path as the policy sees it: decoded, without dot segments, doubled slashes or `;parameters`; None when it has no such form."""
+    if re.search(r"[^\x21-\x7e]|#|%(?![0-9A-Fa-f]{2})", path) or not path.startswith("/"):
+        return None
+    if not encoded_slash and "%2f" in path.lower():
+        return None
+    kept = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        plain = unquote(segment, errors="replace").partition(";")[0]
+        if re.search(r"[\x00-\x1f\x7f]", plain):
+            return None
+        if plain == "..":
+            if not kept:
+                return None
+            kept.pop()
+        elif plain not in ("", "."):
+            kept.append(quote(plain, safe=SEGMENT))
+    return "/" + "/".join(kept) + ("/" if kept and segments[-1] in ("", ".", "..") else "")
 
 
 def answer(status, phrase, data, *, close=True):

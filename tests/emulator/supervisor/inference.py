@@ -14,15 +14,41 @@ from . import http1
 
 HOST = "inference.local"
 PATTERNS = [
-    ("POST", r"/v1/chat/completions", "openai_chat_completions"), ("POST", r"/v1/completions", "openai_completions"),
-    ("POST", r"/v1/responses", "openai_responses"), ("POST", r"/v1/embeddings", "openai_embeddings"),
-    ("POST", r"/v1/messages", "anthropic_messages"), ("GET", r"/v1/models(?:/[^/]+)?", "model_discovery"),
+    ("POST", r"/v1/chat/completions", "openai_chat_completions"),
+    ("POST", r"/v1/completions", "openai_completions"),
+    ("POST", r"/v1/responses", "openai_responses"),
+    ("POST", r"/v1/embeddings", "openai_embeddings"),
+    ("POST", r"/v1/messages", "anthropic_messages"),
+    ("GET", r"/v1/models(?:/[^/]+)?", "model_discovery"),
 ]
 BUFFERED = ("openai_embeddings", "model_discovery")
 # Of the caller's headers, those that reach the backend; never the caller's own keys.
-PASSED = {"content-type", "accept", "accept-encoding", "user-agent", "anthropic-version", "anthropic-beta", "openai-organization", "x-model-id"}
-HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-       "content-length"}
+PASSED = {
+    "content-type",
+    "accept",
+    "accept-encoding",
+    "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-organization",
+    "x-model-id",
+}
+HOP = {
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+}
+
+
+class NotAnObject(Exception):
+    """The request's body is JSON, but no object that could name a model."""
 
 
 def protocol(method, path):
@@ -50,19 +76,25 @@ def serve(sock, file, routes, log):
         if route is None:
             sock.sendall(http1.answer(400, "Bad Request", {"error": "no compatible inference route available"}, close=False))
             continue
-        _forward(sock, route, name, method, target, head, data)
+        _forward(sock, route, name, method, path, head, data)
 
 
-def _forward(sock, route, name, method, target, head, data):
+def _forward(sock, route, name, method, path, head, data):
     try:
-        upstream = request(route, method, target, head.headers, data)
+        upstream = request(route, method, path, head.headers, data)
+    except NotAnObject:
+        sock.sendall(http1.answer(502, "Bad Gateway", {"error": "inference service error"}, close=False))
+        return
     except (OSError, http.client.HTTPException):
         sock.sendall(http1.answer(503, "Service Unavailable", {"error": "inference service unavailable"}, close=False))
         return
     headers = [(key, value) for key, value in upstream.getheaders() if key.lower() not in HOP]
     if name in BUFFERED:
         content = upstream.read()
-        sock.sendall(http1.Head(["HTTP/1.1", str(upstream.status), upstream.reason], [*headers, ("content-length", str(len(content)))]).bytes() + content)
+        sock.sendall(
+            http1.Head(["HTTP/1.1", str(upstream.status), upstream.reason], [*headers, ("content-length", str(len(content)))]).bytes()
+            + content
+        )
         return
     sock.sendall(http1.Head(["HTTP/1.1", str(upstream.status), upstream.reason], [*headers, ("transfer-encoding", "chunked")]).bytes())
     while piece := upstream.read1(1 << 16):
@@ -107,6 +139,6 @@ def with_model(data, model):
     except ValueError:
         return data
     if not isinstance(body, dict):
-        return data
+        raise NotAnObject
     body["model"] = model
     return json.dumps(body).encode()

@@ -14,7 +14,7 @@ PATH_BENEATH = 1
 PR_SET_NO_NEW_PRIVS = 38
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 READ = EXECUTE | READ_FILE | READ_DIR
-ALL = (1 << 14) - 1              # every right of version 2 of the interface, which is what the real supervisor asks for
+ALL = (1 << 14) - 1  # every right of version 2 of the interface, which is what the real supervisor asks for
 ALL_V1 = (1 << 13) - 1
 FILE = EXECUTE | WRITE_FILE | READ_FILE
 

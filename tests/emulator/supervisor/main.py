@@ -25,7 +25,7 @@ from .credentials import Credentials
 from .proxy import Proxy
 
 PORT = 17680
-LOG_SECONDS = 5                 # the gateway's log shows the supervisor's lines late, as the real one does
+LOG_SECONDS = 5  # the gateway's log shows the supervisor's lines late, as the real one does
 TOKEN = "/etc/openshell/auth/emulator-token"
 
 
@@ -37,8 +37,13 @@ class Supervisor:
         self.secrets = Credentials()
         self.configuration, self.configured = {}, threading.Event()
         self.session, self.answers, self.logs = None, {}, collections.deque(maxlen=2000)
-        self.proxy = Proxy(lambda: self.configuration.get("policy", {}), lambda: self.configuration.get("routes", []), self.secrets,
-                           self.certificate, self.log)
+        self.proxy = Proxy(
+            lambda: self.configuration.get("policy", {}),
+            lambda: self.configuration.get("routes", []),
+            self.secrets,
+            self.certificate,
+            self.log,
+        )
         with open(TOKEN, encoding="ascii") as file:
             self.token = file.read()
 
@@ -75,8 +80,14 @@ class Supervisor:
     def follow(self, sock):
         """The gateway's own stream: it brings the configuration, takes logs, and signs certificates."""
         self.session = sock
-        wire.send_json(sock, wire.HELLO, {"paths": [path for path in json.loads(os.environ.get("OPENSHELL_BASELINE", "[]")) if os.path.exists(path)],
-                                          "policy": self.image_policy()})
+        wire.send_json(
+            sock,
+            wire.HELLO,
+            {
+                "paths": [path for path in json.loads(os.environ.get("OPENSHELL_BASELINE", "[]")) if os.path.exists(path)],
+                "policy": self.image_policy(),
+            },
+        )
         threading.Thread(target=self.ship_logs, args=(sock,), daemon=True).start()
         while frame := wire.receive(sock):
             data = json.loads(frame[1])

@@ -25,7 +25,7 @@ def _pattern(glob, delimiter):
             out += not_delimiter
         elif char == "{" and "}" in glob[i:]:
             end = glob.index("}", i)
-            out += "(?:" + "|".join(re.escape(choice) for choice in glob[i + 1:end].split(",")) + ")"
+            out += "(?:" + "|".join(re.escape(choice) for choice in glob[i + 1 : end].split(",")) + ")"
             i = end
         else:
             out += re.escape(char)
@@ -48,15 +48,22 @@ def host_matches(pattern, host):
 
 def binary_matches(rule, programs):
     """`programs`: the resolved path of the program that asks, then those of its ancestors."""
-    return any(matches(binary["path"], program, "/") if "*" in binary["path"] else binary["path"] == program
-               for binary in rule.get("binaries", ()) for program in programs)
+    return any(
+        matches(binary["path"], program, "/") if "*" in binary["path"] else binary["path"] == program
+        for binary in rule.get("binaries", ())
+        for program in programs
+    )
 
 
 def endpoints_for(policy, host, port, programs):
     """[(rule name, endpoint)] that admit a connection of these programs to host:port, in the order of rule names."""
-    return [(name, endpoint) for name, rule in sorted(policy.get("network_policies", {}).items()) if binary_matches(rule, programs)
-            for endpoint in rule.get("endpoints", ()) if port in ports(endpoint)
-            and (host_matches(endpoint["host"], host) if endpoint.get("host") else endpoint.get("allowed_ips"))]
+    return [
+        (name, endpoint)
+        for name, rule in sorted(policy.get("network_policies", {}).items())
+        if binary_matches(rule, programs)
+        for endpoint in rule.get("endpoints", ())
+        if port in ports(endpoint) and (host_matches(endpoint["host"], host) if endpoint.get("host") else endpoint.get("allowed_ips"))
+    ]
 
 
 def method_matches(actual, expected):
@@ -71,9 +78,18 @@ def _rule_matches(rule, method, path):
     return method_matches(method, rule.get("method") or "*") and path_matches(rule.get("path", "**"), path)
 
 
+def _inspected(endpoints, path):
+    return [endpoint for endpoint in endpoints if endpoint.get("protocol") and path_matches(endpoint.get("path", "**"), path)]
+
+
+def path_covered(endpoints, path):
+    """Is the path within one of the inspected endpoints' own paths? True where nothing is inspected."""
+    return bool(_inspected(endpoints, path)) or not any(endpoint.get("protocol") for endpoint in endpoints)
+
+
 def request_denied(endpoints, method, path):
     """Why the endpoints with an inspected protocol refuse this request, in the real program's words; None when they let it through."""
-    inspected = [endpoint for endpoint in endpoints if endpoint.get("protocol") and path_matches(endpoint.get("path", "**"), path)]
+    inspected = _inspected(endpoints, path)
     if not inspected and not any(endpoint.get("protocol") for endpoint in endpoints):
         return None
     for endpoint in inspected:
@@ -92,15 +108,16 @@ def enforced(endpoints):
 
 
 def address_denied(endpoints, host, addresses):
-    """Why none of the resolved addresses may be connected to; None when they may.
+    """Why the host's addresses (none where it has none) may not be connected to, in the real program's words; None when they may.
 
     Exact host names may resolve to private addresses; wildcards need `allowed_ips`. Loopback and link-local addresses never pass.
     """
     parsed = [ipaddress.ip_address(address) for address in addresses]
+    never = not parsed or any(address.is_loopback or address.is_link_local or address.is_unspecified for address in parsed)
     allowed = [ipaddress.ip_network(text, strict=False) for endpoint in endpoints for text in endpoint.get("allowed_ips", ())]
-    if any(address.is_loopback or address.is_link_local or address.is_unspecified for address in parsed):
-        return "internal address"
     if allowed:
-        return None if all(any(address in network for network in allowed) for address in parsed) else "allowed_ips check failed"
-    exact = any(endpoint.get("host", "").lower() == host.lower() for endpoint in endpoints)
-    return None if exact or not any(address.is_private for address in parsed) else "internal address"
+        within = all(any(address in network for network in allowed) for address in parsed)
+        return "allowed_ips check failed" if never or not within else None
+    if any(endpoint.get("host", "").lower() == host.lower() for endpoint in endpoints):
+        return "declared endpoint check failed" if never else None
+    return "internal address" if never or any(address.is_private for address in parsed) else None

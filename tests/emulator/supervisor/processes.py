@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -18,9 +19,20 @@ LOCAL = "127.0.0.1,localhost,::1"
 CA, BUNDLE = "/etc/openshell-tls/openshell-ca.pem", "/etc/openshell-tls/ca-bundle.pem"
 SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 FIXED = {
-    "ALL_PROXY": PROXY_URL, "HTTP_PROXY": PROXY_URL, "HTTPS_PROXY": PROXY_URL, "http_proxy": PROXY_URL, "https_proxy": PROXY_URL,
-    "grpc_proxy": PROXY_URL, "NO_PROXY": LOCAL, "no_proxy": LOCAL, "NODE_USE_ENV_PROXY": "1",
-    "NODE_EXTRA_CA_CERTS": CA, "DENO_CERT": CA, "SSL_CERT_FILE": BUNDLE, "REQUESTS_CA_BUNDLE": BUNDLE, "CURL_CA_BUNDLE": BUNDLE,
+    "ALL_PROXY": PROXY_URL,
+    "HTTP_PROXY": PROXY_URL,
+    "HTTPS_PROXY": PROXY_URL,
+    "http_proxy": PROXY_URL,
+    "https_proxy": PROXY_URL,
+    "grpc_proxy": PROXY_URL,
+    "NO_PROXY": LOCAL,
+    "no_proxy": LOCAL,
+    "NODE_USE_ENV_PROXY": "1",
+    "NODE_EXTRA_CA_CERTS": CA,
+    "DENO_CERT": CA,
+    "SSL_CERT_FILE": BUNDLE,
+    "REQUESTS_CA_BUNDLE": BUNDLE,
+    "CURL_CA_BUNDLE": BUNDLE,
     "GIT_SSL_CAINFO": BUNDLE,
 }
 
@@ -61,8 +73,17 @@ class Workload:
 
     def environment(self, term="dumb"):
         _uid, _gid, name, home = self.identity()
-        return {"OPENSHELL_SANDBOX": "1", "HOME": home, "USER": name, "SHELL": "/bin/bash", "PATH": os.environ.get("PATH", os.defpath), "TERM": term,
-                **self.user_environment, **FIXED, **self.credentials}
+        return {
+            "OPENSHELL_SANDBOX": "1",
+            "HOME": home,
+            "USER": name,
+            "SHELL": "/bin/bash",
+            "PATH": os.environ.get("PATH", os.defpath),
+            "TERM": term,
+            **self.user_environment,
+            **FIXED,
+            **self.credentials,
+        }
 
     def ruleset(self):
         files = self.policy.get("filesystem_policy") or {}
@@ -98,8 +119,10 @@ class Workload:
             wire.send_json(sock, wire.EXIT, {"refusal": ["INTERNAL", f"failed to start: {error}"]})
             return
         lock = threading.Lock()
-        readers = [threading.Thread(target=_pump, args=(stream, sock, kind, lock), daemon=True)
-                   for stream, kind in ((process.stdout, wire.DATA), (process.stderr, wire.ERRORS))]
+        readers = [
+            threading.Thread(target=_pump, args=(stream, sock, kind, lock), daemon=True)
+            for stream, kind in ((process.stdout, wire.DATA), (process.stderr, wire.ERRORS))
+        ]
         for thread in (*readers, threading.Thread(target=_feed, args=(sock, process.stdin), daemon=True)):
             thread.start()
         try:
@@ -132,10 +155,8 @@ class Workload:
                 target.sendall(frame[1])
             except OSError:
                 break
-        try:
+        with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def socket_inside(self, host, port):
         made = []
@@ -160,7 +181,7 @@ def _pump(stream, sock, kind, lock):
     gone = False
     while data := os.read(stream.fileno(), 1 << 15):
         if gone:
-            continue                  # the client left; the process must not block on a full pipe
+            continue  # the client left; the process must not block on a full pipe
         try:
             with lock:
                 wire.send(sock, kind, data)
@@ -178,10 +199,8 @@ def _feed(sock, stdin):
     except OSError:
         pass
     finally:
-        try:
+        with contextlib.suppress(OSError):
             stdin.close()
-        except OSError:
-            pass
 
 
 def _pump_socket(source, sock):

@@ -25,6 +25,9 @@ def denial(error, detail):
     return Denied(403, "Forbidden", {"error": error, "detail": detail})
 
 
+EMPTY_400 = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
 class Proxy:
     """`rules()` → effective policy, `routes()` → inference routes, `certificate(host)` → PEM (chain and key), `log(text)`."""
 
@@ -69,13 +72,14 @@ class Proxy:
         if not endpoints:
             verb = f"HTTP:{what}" if what != "CONNECT" else "NET:OPEN"
             where = f"{what} http://{host}:{port}{shown}" if what != "CONNECT" else f"{host}:{port}"
-            self.log(f"{verb} [MED] DENIED {actor} -> {where} [policy:- engine:opa] "
-                     f"[reason:endpoint {host}:{port} is not allowed by any policy]")
+            self.log(
+                f"{verb} [MED] DENIED {actor} -> {where} [policy:- engine:opa] [reason:endpoint {host}:{port} is not allowed by any policy]"
+            )
             raise denial("policy_denied", f"{what} {host}:{port}{shown} not permitted by policy")
         try:
             addresses = sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
         except OSError:
-            raise Denied(502, "Bad Gateway", {"error": "upstream_unreachable", "detail": f"connection to {host}:{port} failed"}) from None
+            addresses = []
         problem = policy.address_denied([endpoint for _name, endpoint in endpoints], host, addresses)
         if problem:
             raise denial("ssrf_denied", f"{what} {host}:{port} blocked: {problem}")
@@ -100,18 +104,32 @@ class Proxy:
         method, target, version = head.first
         host, port, path = absolute(target)
         if host is None:
-            raise Denied(400, "Bad Request", {"error": "bad_request", "detail": "absolute-form request target required"})
-        shown = credentials.redacted(path)
-        plain_path = shown.partition("?")[0]
-        endpoints, addresses, _programs = self.admitted(method, host, port, client_port, plain_path)
+            client.sendall(EMPTY_400)
+            return False
+        path, mark, query = path.partition("?")
+        endpoints, addresses, _programs = self.admitted(method, host, port, client_port, credentials.redacted(path))
         found = [endpoint for _name, endpoint in endpoints]
+        path = http1.canonical_path(path, any(endpoint.get("allow_encoded_slash") for endpoint in found))
+        if path is None:
+            raise Denied(400, "Bad Request", {"error": "invalid_request_target", "detail": "request-target must be canonical"})
+        plain_path = credentials.redacted(path)
+        if not policy.path_covered(found, plain_path):
+            raise denial("policy_denied", f"{method} {host}:{port}{plain_path} did not match an L7 endpoint path")
         problem = policy.request_denied(found, method, plain_path)
         if problem and policy.enforced(found):
             raise denial("policy_denied", f"{method} {host}:{port}{plain_path} denied by L7 policy: {problem}")
-        head = self.filled(http1.Head([method, path, version], head.without("proxy-connection", "proxy-authorization", "connection")), host, port)
+        head = self.filled(
+            http1.Head([method, path + mark + query, version], head.without("proxy-connection", "proxy-authorization", "connection")),
+            host,
+            port,
+        )
         head.headers.append(("Connection", "close"))
         if credentials.PREFIX.encode() in visible_body(head, file):
-            raise Denied(500, "Internal Server Error", {"error": "credential_injection_failed", "detail": "unresolved credential placeholder in request"})
+            raise Denied(
+                500,
+                "Internal Server Error",
+                {"error": "credential_injection_failed", "detail": "unresolved credential placeholder in request"},
+            )
         upstream = self.connect(host, port, addresses)
         with upstream, upstream.makefile("rb") as answers:
             return exchange(client, file, upstream, answers, head)
@@ -121,10 +139,17 @@ class Proxy:
         try:
             path, mark, query = head.first[1].partition("?")
             shown = credentials.redacted(path)
-            fill = lambda text: self.secrets.fill(text, host, port, shown)
-            query = "&".join(key + equals + (quote(fill(value), safe="") if credentials.PREFIX in value else value)
-                             for key, equals, value in (one.partition("=") for one in query.split("&")))
-            return http1.Head([head.first[0], fill(path) + mark + query, head.first[2]], [(key, fill(value)) for key, value in head.headers])
+
+            def fill(text):
+                return self.secrets.fill(text, host, port, shown)
+
+            query = "&".join(
+                key + equals + (quote(fill(value), safe="") if credentials.PREFIX in value else value)
+                for key, equals, value in (one.partition("=") for one in query.split("&"))
+            )
+            return http1.Head(
+                [head.first[0], fill(path) + mark + query, head.first[2]], [(key, fill(value)) for key, value in head.headers]
+            )
         except credentials.Refused as refused:
             status, phrase, error, detail = refused.args
             raise Denied(status, phrase, {"error": error, "detail": detail}) from None
@@ -134,13 +159,16 @@ class Proxy:
     def tunnel(self, client, file, target, client_port):
         host, _colon, port = target.rpartition(":")
         host, port = host.strip("[]").lower(), int(port)
-        if host == inference.HOST:
+        if (host, port) == (inference.HOST, 443):
             client.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
             with self.tls(client, host) as inner, inner.makefile("rb") as inner_file:
                 inference.serve(inner, inner_file, self.routes, self.log)
             return
         endpoints, addresses, programs = self.admitted("CONNECT", host, port, client_port, "")
-        upstream = self.connect(host, port, addresses)
+        try:
+            upstream = self.connect(host, port, addresses)
+        except Denied:
+            return  # a tunnel that leads nowhere is dropped without a word
         with upstream:
             client.sendall(b"HTTP/1.1 200 Connection Established\r\n\r\n")
             first = client.recv(1, socket.MSG_PEEK)
@@ -156,15 +184,30 @@ class Proxy:
             if all(endpoint.get("tls") == "skip" for endpoint in found):
                 splice(client, upstream)
                 return
-            with self.tls(client, host) as inner, ssl.create_default_context().wrap_socket(upstream, server_hostname=host) as outer:
-                self.inspect(inner, inner.makefile("rb"), outer, endpoints, host, port, programs)
+            with self.tls(client, host) as inner:
+                try:
+                    outer = ssl.create_default_context().wrap_socket(upstream, server_hostname=host)
+                except (ssl.SSLError, OSError) as error:
+                    self.log(f"NET:FAIL [LOW] {host}:{port} TLS to the upstream failed: {error}")
+                    inner.settimeout(2)
+                    inner.recv(1 << 14)
+                    inner.unwrap()
+                    return
+                with outer:
+                    self.inspect(inner, inner.makefile("rb"), outer, endpoints, host, port, programs)
 
     def inspect(self, client, file, upstream, endpoints, host, port, programs):
         """Requests of a connection whose plain text the proxy sees, one after the other to the same upstream."""
         found = [endpoint for _name, endpoint in endpoints]
         answers = upstream.makefile("rb")
         while head := http1.read_head(file):
-            method, path = head.first[0], credentials.redacted(head.first[1]).partition("?")[0]
+            method, (path, mark, query) = head.first[0], head.first[1].partition("?")
+            path = http1.canonical_path(path, any(endpoint.get("allow_encoded_slash") for endpoint in found))
+            if path is None:
+                client.sendall(EMPTY_400)
+                return
+            head.first[1] = path + mark + query
+            path = credentials.redacted(path)
             problem = policy.request_denied(found, method, path)
             if problem and policy.enforced(found):
                 client.sendall(http1.answer(403, "Forbidden", explained(endpoints[0][0], method, path, problem, host, port, programs)))
@@ -219,8 +262,16 @@ def explained(rule, method, path, reason, host, port, programs):
     lacking = {"type": "rest_allow", "layer": "l7", "method": method, "path": path, "host": host, "port": port}
     common = {"layer": "l7", "protocol": "rest", "method": method, "path": path, "host": host, "port": port}
     binary = {"binary": programs[0]} if programs else {}
-    return {"error": "policy_denied", "policy": rule, "rule": f"{method} {path}", "detail": reason, **common, **binary,
-            "rule_missing": {**lacking, **binary}, "next_steps": []}
+    return {
+        "error": "policy_denied",
+        "policy": rule,
+        "rule": f"{method} {path}",
+        "detail": reason,
+        **common,
+        **binary,
+        "rule_missing": {**lacking, **binary},
+        "next_steps": [],
+    }
 
 
 def exchange(client, file, upstream, answers, head):
@@ -234,8 +285,7 @@ def exchange(client, file, upstream, answers, head):
     while True:
         answer = http1.read_head(answers)
         if answer is None:
-            client.sendall(http1.answer(502, "Bad Gateway", {"error": "upstream_unreachable", "detail": "the upstream closed the connection"}))
-            return False
+            return False  # the client sees what the proxy saw: an end without an answer
         if answer.first[1] == "100" and expects:
             continue
         break
@@ -245,7 +295,11 @@ def exchange(client, file, upstream, answers, head):
         return False
     for piece in http1.body(answer, answers, head.first[0]):
         client.sendall(piece)
-    delimited = answer.get("content-length") is not None or "chunked" in (answer.get("transfer-encoding") or "").lower() or answer.first[1] in ("204", "304")
+    delimited = (
+        answer.get("content-length") is not None
+        or "chunked" in (answer.get("transfer-encoding") or "").lower()
+        or answer.first[1] in ("204", "304")
+    )
     return head.keep_alive and answer.keep_alive and (delimited or head.first[0] == "HEAD")
 
 
