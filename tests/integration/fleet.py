@@ -83,14 +83,14 @@ class Fleet:
         for host in self.bed.hosts:
             if host.state() != "running":
                 host.start()
-        run = self.play("onboard.yml")
-        assert run.rc == 0, run.output
+        run = self.play("onboard.yml", variables={"nemoclaw_allow_rebuild": True})
+        assert run.rc == 0, run.output.rpartition("SUMMARY")[2]
 
     def up(self) -> None:
         """Have the hosts running; those of an earlier session are taken as they are."""
         self.bed.up(report=lambda text: None, load=[images.OPENCLAW])
         for host in self.bed.hosts:
-            self.serve(host.name, key=self.key)
+            self.serve(host.name, key=self.key, alias="tiny-agent")
             if host.exec("test", "-e", "/etc/nemoclaw-nemoclaw.json", check=False).returncode == 0:
                 self.touched.add(host.name)
             elif host.name not in self.before:

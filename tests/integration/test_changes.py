@@ -42,7 +42,7 @@ def test_one_variable(onboarded):
     onboarded.change("h1", "nemoclaw_inference", model="tiny-agent-2")
     onboarded.change("h2", "nemoclaw_sandboxes", policy={"custom": [RULE]})
     onboarded.change("h3", "nemoclaw_sandboxes", env={"GREETING": "from the fleet"})
-    onboarded["h2"].sh(f"systemd-run --quiet --unit=bed-files --working-directory=/run/lock python3 -m http.server {PORT}; sleep 1")
+    onboarded["h2"].sh(f"systemctl stop bed-files; systemd-run --quiet --unit=bed-files --working-directory=/run/lock python3 -m http.server {PORT}; sleep 1")
     assert onboarded.inside("h2", CURL) == "403"
     assert onboarded.inside("h3", "echo $GREETING") == ""
     changes_made(onboarded, {"h1": {"route/inference.local", CONFIG}, "h2": {"policy/assistant"}, "h3": {ENV, AGENT}})
@@ -52,7 +52,7 @@ def test_one_variable(onboarded):
 
 def test_changed_by_hand(onboarded):
     """h1: the route and a stopped agent. h2: the policy, and a file in the sandbox. h3: the provider, and a file of the gateway."""
-    onboarded.openshell("h1", "inference", "set", "--provider", "compatible-endpoint", "--model", "by-hand", "--no-verify")
+    onboarded.openshell("h1", "inference", "set", "--provider", "compatible-endpoint", "--model", "by-hand", "--timeout", "180", "--no-verify")
     onboarded["h1"].exec("systemctl", "stop", "nemoclaw-agent@assistant")
     policy = json.loads(onboarded.openshell("h2", "policy", "get", "assistant", "--base", "-o", "json"))["policy"]
     policy["network_policies"]["by-hand"] = {"name": "by-hand", "endpoints": [{"host": "example.com", "port": 443}], "binaries": [{"path": "/usr/bin/curl"}]}
