@@ -43,9 +43,7 @@ class Play:
         return [entry["result"] for entry in self.results if entry["host"] == host and action in ("", entry["action"])]
 
 
-def play(
-    playbook, inventory, *arguments, limit="", variables=None, check=False, diff=False, environment=None, show=False, timeout=1800, kill_at=""
-) -> Play:
+def play(playbook, inventory, *arguments, limit="", variables=None, check=False, diff=False, environment=None, show=False, timeout=1800, kill_at="") -> Play:
     """Run ansible-playbook; never raises for a failed run. ``playbook`` is a path or a name in playbooks/; ``show`` passes the output on as it comes.
 
     ``kill_at`` is a text in the output at which ansible-playbook is killed with all its workers, as when its machine dies.

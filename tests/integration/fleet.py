@@ -111,7 +111,8 @@ class Fleet:
         if name == "h2":
             self[name].sh("getent passwd nemoclaw >/dev/null || useradd --create-home nemoclaw; echo mine > /home/nemoclaw/notes.txt")
         if name == "h3":
-            self[name].sh("dpkg --remove --force-depends python3-docker python3-requests 2>/dev/null; rm -rf /var/lib/apt/lists/* /usr/lib/python3/dist-packages/docker /usr/lib/python3/dist-packages/requests")
+            modules = "/usr/lib/python3/dist-packages/docker /usr/lib/python3/dist-packages/requests"
+            self[name].sh(f"dpkg --remove --force-depends python3-docker python3-requests 2>/dev/null; rm -rf {modules} /var/lib/apt/lists/*")
 
     def serve(self, name: str, key: str = "", alias: str = "") -> None:
         """Restart a host's model server with another key, or under other names (``tiny-agent,other``)."""

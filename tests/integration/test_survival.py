@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.integration.fleet import ANSWER, answer, changed, predicted, resources, unchanged
 
 
@@ -30,7 +32,10 @@ def test_killed_sandbox_is_healed_with_its_files(onboarded):
     host = onboarded["h2"]
     onboarded.inside("h2", "echo kept > /sandbox/notes")
     host.sh("docker kill $(docker ps --quiet --filter label=openshell.ai/sandbox-name=assistant)")
-    host.sh("for _ in $(seq 60); do runuser -u nemoclaw -- env HOME=/home/nemoclaw openshell -g nemoclaw sandbox list | grep -q Error && exit; sleep 0.5; done; exit 1")
+    deadline = time.monotonic() + 30
+    while "Error" not in onboarded.openshell("h2", "sandbox", "list"):
+        assert time.monotonic() < deadline, "the gateway does not notice"
+        time.sleep(0.5)
     check = onboarded.play("onboard.yml", check=True, diff=True)
     phase = next(change for change in predicted(check, "h2") if change["field"] == "phase")
     assert (phase["resource"], phase["before"], phase["after"]) == ("sandbox/assistant", "Error", "Ready")
