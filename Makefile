@@ -39,7 +39,7 @@ lint: ## the checkers, but for ansible-test
 	@$(RUN) pytest tests/checks/test_lint.py $(ARGS)
 
 sanity: ## ansible-test sanity with every ansible-core that this machine's Pythons can run
-	@$(RUN) pytest tests/checks/test_sanity.py $(ARGS)
+	@$(RUN) pytest tests/checks/test_ansible_test.py $(ARGS)
 
 replay: ## the recorded answers of the real OpenShell against the emulator
 	@$(RUN) pytest tests/checks/test_replay.py $(ARGS)
@@ -50,8 +50,8 @@ integration: ## the playbooks on a fleet of test hosts
 molecule: ## roles alone
 	@$(RUN) pytest tests/checks/test_molecule.py $(ARGS)
 
-e2e: ## the playbooks on a fleet with the real OpenShell; fails where it is not
-	@$(RUN) pytest tests/integration -m real --require-real $(ARGS)
+e2e: ## the playbooks on a fleet with the real OpenShell, and the recordings once more; fails where it is not
+	@$(RUN) pytest tests/integration tests/checks/test_replay.py -m real --require-real $(ARGS)
 
 bench: ## time and module executions of a first and a second onboarding
 	@$(RUN) pytest tests/bench $(ARGS)

@@ -1,15 +1,20 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the checks share: the tree as a collection, at the path that Ansible's own tools ask for."""
+"""What the checks share: the tree as a collection, and the replays that run beside them."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.bed import images
 from tests.bed.paths import CACHE, CHECKOUT
+
+REPLAYS = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +33,29 @@ def tree():
         check=True,
     )
     return target
+
+
+def replay(kind: str, transcript) -> subprocess.CompletedProcess:
+    argv = [sys.executable, "-m", "tests.emulator.replay", transcript, *(["--real"] if kind == "real" else [])]
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Start the replays that are asked for, one after the other."""
+    wanted = [(item.callspec.params["kind"], item.callspec.params["transcript"]) for item in items if item.path.name == "test_replay.py"]
+    if wanted and not config.option.collectonly:
+        pool = ThreadPoolExecutor(max_workers=1)
+        pool.submit(images.load, images.SANDBOX)
+        config.stash[REPLAYS] = pool, {key: pool.submit(replay, *key) for key in wanted}
+
+
+@pytest.fixture
+def replays(request):
+    """Waits for the replay of (kind, transcript); returns the process as it ended."""
+    return lambda kind, transcript: request.config.stash[REPLAYS][1][kind, transcript].result()
+
+
+def pytest_unconfigure(config):
+    if REPLAYS in config.stash:
+        config.stash[REPLAYS][0].shutdown(cancel_futures=True)
