@@ -53,8 +53,8 @@ def openshell(request) -> Path:
 
 @pytest.fixture(scope="session")
 def fleet(openshell, request, tmp_path_factory):
-    """Three fresh hosts, taken down at the end of the session or before the other OpenShell's turn."""
-    bed, keep = Bed("test", 3), request.config.getoption("--keep-bed")
+    """Three fresh hosts, taken down at the end of the session or before the other OpenShell's turn; NEMOCLAW_BED names other ones, for two runs at once."""
+    bed, keep = Bed(os.environ.get("NEMOCLAW_BED", "test"), 3), request.config.getoption("--keep-bed")
     if not keep:
         bed.down()
     fleet = Fleet(bed, openshell, tmp_path_factory.mktemp("fleet"))
