@@ -243,6 +243,8 @@ def sandbox(base_image: str, manifest: dict, tmp_path_factory: pytest.TempPathFa
             options = ["--detach"] if detached else []
             return docker("exec", *options, container, "bash", "-lc", command).stdout.strip()
 
+        assert run("nemoclaw-start 2>&1 || echo $?").splitlines()[-2:] == ["nemoclaw-start: /sandbox/.openclaw/openclaw.json is not there yet", "75"]
+        run("mkdir -p ~/.openclaw ~/.nemoclaw && touch ~/.openclaw/openclaw.json ~/.nemoclaw/env")
         yield run
     finally:
         docker("rm", "--force", container)
