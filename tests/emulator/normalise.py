@@ -30,8 +30,6 @@ MACHINE = [
     (re.compile(r"(Driver version:(?:\x1b\[0m)?) \S+"), r"\1 <ENGINE>"),
     (re.compile(r"(IPv4) +(?=\d)"), r"\1 "),
     (re.compile(r"after \d+ ms"), "after <N> ms"),
-    # A progress line that came twice: the engine's events raced.
-    (re.compile(r"(\x1b\[2m\[<S>s\]\x1b\[0m Image already present\n)\1"), r"\1"),
     (re.compile(r"(Docker \.+ ok \(version )[^)]+"), r"\1<ENGINE>"),
 ]
 
@@ -50,7 +48,12 @@ def unwrapped(value):
     return r"(?<![\w.])" + re.sub(r"(/|\\-)(?=.)", r"\1(?:\\n  │ )?", re.escape(value)) + r"(?![\w])"
 
 
+PROGRESS = re.compile(r"\x1b\[2m\[<S>s\]\x1b\[0m .*\n")
+
+
 def of_machine(text):
     for pattern, placeholder in MACHINE:
         text = pattern.sub(placeholder, text)
-    return text
+    # On a busy machine the real command line shows the first events of a creation twice: once as history, once as news.
+    seen = set()
+    return PROGRESS.sub(lambda line: "" if line.group() in seen else seen.add(line.group()) or line.group(), text)

@@ -98,8 +98,9 @@ def provider_delete(context):
 # -- profiles -------------------------------------------------------------------------------------------------------------------------
 
 CATEGORIES = ("other", "inference", "agent", "source_control", "messaging", "data", "knowledge")
-FIELDS = (
+EXPORTED = (
     "id",
+    "resource_version",
     "display_name",
     "description",
     "category",
@@ -107,8 +108,9 @@ FIELDS = (
     "endpoints",
     "binaries",
     "inference_capable",
-    "resource_version",
     "discovery",
+    "source",
+    "scope",
 )
 
 
@@ -188,20 +190,7 @@ def provider_profile_export(context):
     from ..policy.schema import to_yaml
 
     found = context.call("profile.get", id=context.args.id)
-    keys = (
-        "id",
-        "resource_version",
-        "display_name",
-        "description",
-        "category",
-        "credentials",
-        "endpoints",
-        "binaries",
-        "inference_capable",
-        "source",
-        "scope",
-    )
-    data = {key: found[key] for key in keys}
+    data = {key: found[key] for key in EXPORTED if key in found}
     if context.args.output == "json":
         print(json.dumps(data, indent=2, ensure_ascii=False))
     else:

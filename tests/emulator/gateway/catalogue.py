@@ -1,8 +1,12 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The provider types and profiles the gateway brings along: facts of them, not their files."""
+"""The provider types and profiles the gateway brings along."""
 
 from __future__ import annotations
+
+import functools
+import json
+import os
 
 # id: (name, category, number of endpoints, may serve inference); in the order `provider list-profiles` shows them.
 PROFILES = {
@@ -20,6 +24,7 @@ PROFILES = {
     "github": ("GitHub", "source_control", 3, False),
     "pypi": ("PyPI", "data", 6, False),
 }
+DATA = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "data", "profiles")
 CATEGORIES = ("other", "inference", "agent", "source_control", "messaging", "data", "knowledge")
 
 ALIASES = {"claude": "claude-code", "claude_code": "claude-code", "gh": "github", "glab": "gitlab", "gcp": "google-cloud"}
@@ -81,3 +86,12 @@ def known_type(name, custom):
     if canonical in LEGACY or canonical in PROFILES:
         return canonical
     return lowered if lowered in custom else None
+
+
+@functools.cache
+def builtin(name):
+    """A builtin profile as the real gateway exports it; None for those that are not kept here (and for what is no builtin)."""
+    if name not in PROFILES or not os.path.exists(os.path.join(DATA, f"{name}.json")):
+        return None
+    with open(os.path.join(DATA, f"{name}.json"), encoding="utf-8") as file:
+        return json.load(file)

@@ -64,7 +64,7 @@ DOCKER = (
     "sandbox_pids_limit",
     "enable_bind_mounts",
 )
-UNSUPPORTED = ("oidc", "interceptors", "otlp", "credential_drivers", "provider_profile_sources")
+UNSUPPORTED = ("metrics_bind_address", "oidc", "interceptors", "otlp", "credential_drivers", "provider_profile_sources")
 
 
 def load(path):

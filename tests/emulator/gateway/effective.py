@@ -54,7 +54,7 @@ def credentials(gateway, sandbox, policy):
             if endpoint.get("credential_binding", {}).get("provider") == provider["name"]
         ]
         endpoints = [*((profile or {}).get("endpoints") or ()), *bound]
-        if provider["type"] in catalogue.INFERENCE or not endpoints:
+        if not endpoints:
             return None
         secrets.update(
             {key: {"value": gateway.vault.open(sealed), "endpoints": endpoints} for key, sealed in provider["credentials"].items()}

@@ -104,6 +104,11 @@ class Settings:
 
 
 def serve(args):
+    for flag in ("oidc_issuer", "compute_driver_socket", "grpc_rate_limit_requests"):
+        if args.get(flag):
+            raise NotRecorded(f"openshell-gateway --{flag.replace('_', '-')}")
+    if args.metrics_port not in (None, "0"):
+        raise NotRecorded("openshell-gateway --metrics-port")
     settings = Settings(args)
     if settings.plain:
         log("WARN", "openshell_server::cli", "TLS disabled — listening on plaintext HTTP")

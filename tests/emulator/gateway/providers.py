@@ -12,8 +12,8 @@ from .core import call
 
 
 def profile_of(gateway, provider):
-    """The imported profile behind a provider's type, or None."""
-    return gateway.store.get("profile", f"{provider['workspace']}/{provider['type']}")
+    """The profile behind a provider's type, or None."""
+    return catalogue.builtin(provider["type"]) or gateway.store.get("profile", f"{provider['workspace']}/{provider['type']}")
 
 
 def custom_ids(gateway, workspace):
@@ -144,7 +144,7 @@ def attachable(gateway, name, workspace):
     provider = gateway.store.get("provider", f"{workspace}/{name}")
     if not provider:
         raise precondition(f"provider '{name}' not found")
-    if provider["type"] in catalogue.PROFILES and provider["type"] not in catalogue.INFERENCE:
+    if provider["type"] in catalogue.PROFILES and not catalogue.builtin(provider["type"]):
         raise NotRecorded(f"a provider of the builtin profile {provider['type']} attached to a sandbox")
     return provider
 
@@ -213,7 +213,9 @@ def list_profiles(gateway, args):
 def get_profile(gateway, args):
     checks.workspace(gateway, args["workspace"])
     if args["id"] in catalogue.PROFILES:
-        raise NotRecorded(f"provider profile export {args['id']} (a builtin profile)")
+        if not catalogue.builtin(args["id"]):
+            raise NotRecorded(f"provider profile export {args['id']}")
+        return catalogue.builtin(args["id"])
     profile = gateway.store.get("profile", f"{args['workspace']}/{args['id']}")
     if not profile:
         raise missing("provider profile not found")

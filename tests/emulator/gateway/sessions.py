@@ -236,18 +236,23 @@ class Watch:
                 print(f"cannot look at the containers: {error}", flush=True)
 
     def sweep(self):
+        # Records before containers: what began in between is left to the next sweep, nothing is judged by an older look at the engine.
+        with self.gateway.lock:
+            settled = [sandbox for sandbox in self.gateway.sandboxes() if sandbox["id"] not in self.gateway.busy]
         states = self.gateway.driver.states()
-        for sandbox in self.gateway.sandboxes():
-            if sandbox["id"] in self.gateway.busy or self.gateway.closing.is_set():
-                continue
+        for sandbox in settled:
             state = states.get(sandbox["id"])
-            if state == "running":
-                self.attach(sandbox)
-            elif state is None and not sandbox["error"]:
-                self.forget(sandbox)
-            elif state is not None and sandbox["phase"] in ("Ready", "Provisioning", "Starting"):
-                self.gateway.change(sandbox["id"], phase="Error")
-                self.gateway.log(sandbox["id"], "openshell_server::compute", "Container exited", "WARN")
+            with self.gateway.lock:
+                now = self.gateway.by_id(sandbox["id"])
+                if self.gateway.closing.is_set() or sandbox["id"] in self.gateway.busy or now is None or now["phase"] != sandbox["phase"]:
+                    continue
+                if state == "running":
+                    self.attach(sandbox)
+                elif state is None and not sandbox["error"]:
+                    self.forget(sandbox)
+                elif state is not None and sandbox["phase"] in ("Ready", "Provisioning", "Starting"):
+                    self.gateway.change(sandbox["id"], phase="Error")
+                    self.gateway.log(sandbox["id"], "openshell_server::compute", "Container exited", "WARN")
 
     def attach(self, sandbox):
         with self.gateway.lock:
