@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A model endpoint that answers with what it received.

@@ -21,6 +21,8 @@ RUN = [
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?"), "<TIME>"),
     (re.compile(r"(?m)^\[\d+\.\d+\] "), "[<TS>] "),
     (re.compile(r"\[\d+\.\d+s\]"), "[<S>s]"),
+    # the comparison knows process numbers by their four digits or more; a machine that has just started has shorter ones
+    (re.compile(r"\b\d{1,3}(?=\s+(?:\x1b\[[0-9;]*m)*running)"), "<PID>"),
 ]
 
 # What the recording machine's network and engine said, not what OpenShell said: made equal in the expected and in the actual answer.

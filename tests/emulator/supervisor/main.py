@@ -102,7 +102,7 @@ class Supervisor:
     def ship_logs(self, sock):
         while self.session is sock:
             time.sleep(LOG_SECONDS)
-            lines = [self.logs.popleft() for _ in range(len(self.logs))]
+            lines = [self.logs.popleft() for _line in range(len(self.logs))]
             if lines:
                 try:
                     wire.send_json(sock, wire.LOG, lines)
