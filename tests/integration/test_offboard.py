@@ -32,7 +32,8 @@ def test_check_touches_nothing(leaving):
     before = {name: leaving.snapshot(name) for name in leaving.names}
     assert leaving.play("offboard.yml", check=True, diff=True).rc == 0
     for name in leaving.names:
-        assert differences(before[name], leaving.snapshot(name)) == []
+        # a running gateway writes its database
+        assert [line for line in differences(before[name], leaving.snapshot(name)) if "/gateway/gateway.db" not in line] == []
 
 
 def test_nothing_is_left(leaving):
