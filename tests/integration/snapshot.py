@@ -56,7 +56,7 @@ print(
             "services": table("systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "nemoclaw*", "openshell*"),
             "packages": table("dpkg-query", "-W", "-f", "${binary:Package} ${Version} ${db:Status-Status}\\n"),
             "containers": table("docker", "ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}"),
-            "images": table("docker", "image", "ls", "--all", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"),
+            "images": table("docker", "image", "ls", "--all", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}}@{{.ID}}"),  # layers of a build have no name
             "networks": table("docker", "network", "ls", "--no-trunc", "--format", "{{.Name}} {{.Driver}}"),
             "volumes": table("docker", "volume", "ls", "--format", "{{.Name}}"),
             "files": files(),
