@@ -28,6 +28,7 @@ class Fleet:
 
     def __init__(self, bed: Bed, binaries: Path, directory: Path):
         self.bed = bed
+        self.binaries = binaries
         self.directory = directory
         self.key = f"sk-canary-{secrets.token_hex(16)}"
         self.before: dict[str, dict] = {}  # snapshot of each fresh host
