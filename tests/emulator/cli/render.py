@@ -88,7 +88,7 @@ def wrapped(text, first, rest):
 
 def error(message, causes=()):
     """An error with its causes, on stderr."""
-    lines = wrapped(message, "  × ", "  │ " if True else "    ")
+    lines = wrapped(message, "  × ", "  │ ")
     for index, cause in enumerate(causes):
         last = index == len(causes) - 1
         lines += wrapped(cause, "  ╰─▶ " if last else "  ├─▶ ", "      " if last else "  │   ")
