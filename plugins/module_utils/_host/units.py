@@ -60,7 +60,7 @@ class Unit(Resource):
         return next((line.partition(f"{DIGEST}=")[2].strip('"') for line in lines if line.startswith(f"Environment={DIGEST}=")), "")
 
     def read(self) -> dict[str, t.Any]:
-        shown = systemctl("show", self.name, "-p", "LoadState,ActiveState,UnitFileState,MainPID,NRestarts,NeedDaemonReload")
+        shown = systemctl("show", self.name, "-p", "LoadState,ActiveState,UnitFileState,MainPID")
         properties = dict(line.partition("=")[::2] for line in shown.splitlines())
         state: dict[str, t.Any] = {}
         if os.path.isfile(self.path):

@@ -49,6 +49,10 @@ class OpenShell:
         self._owner = owner
         self._run = run
 
+    def without_gateway(self) -> OpenShell:
+        """The same program and owner, for calls that are about no gateway in particular."""
+        return OpenShell(self._owner, "", os.path.dirname(self.program), self._run)
+
     @property
     def account(self) -> pwd.struct_passwd:
         try:
@@ -141,7 +145,7 @@ class OpenShell:
 
     def version(self) -> str:
         """The command line's version, as C(0.0.106)."""
-        output = OpenShell(self._owner, "", os.path.dirname(self.program), self._run).call("--version", timeout=20)
+        output = self.without_gateway().call("--version", timeout=20)
         return output.stdout.split()[-1]
 
     def connected(self) -> bool:

@@ -42,7 +42,7 @@ class Gateway(Resource):
     def __init__(self, desired: dict[str, t.Any], client: OpenShell) -> None:
         super().__init__(desired)
         self.client = client
-        self._any = OpenShell(client._owner, "", os.path.dirname(client.program), client._run)
+        self._any = client.without_gateway()
 
     def _bundle_dir(self) -> str:
         return os.path.join(self.client.home, ".config", "openshell", "gateways", self.name, "mtls")
