@@ -36,13 +36,20 @@ def changes_made(fleet: Fleet, expected: dict[str, set[str]], **variables):
     return check, run
 
 
-def test_one_variable(onboarded):
+@pytest.fixture
+def host_files(onboarded):
+    """A file server on h2 that its sandbox may reach once the policy says so."""
+    onboarded["h2"].sh(f"systemd-run --quiet --collect --unit=bed-files --working-directory=/run/lock python3 -m http.server {PORT}; sleep 1")
+    yield
+    onboarded["h2"].sh("systemctl stop bed-files")
+
+
+def test_one_variable(onboarded, host_files):
     """h1 gets another model, h2 a rule of its policy, h3 a variable of the environment."""
     onboarded.serve("h1", alias="tiny-agent,tiny-agent-2")
     onboarded.change("h1", "nemoclaw_inference", model="tiny-agent-2")
     onboarded.change("h2", "nemoclaw_sandboxes", policy={"custom": [RULE]})
     onboarded.change("h3", "nemoclaw_sandboxes", env={"GREETING": "from the fleet"})
-    onboarded["h2"].sh(f"systemctl stop bed-files; systemd-run --quiet --unit=bed-files --working-directory=/run/lock python3 -m http.server {PORT}; sleep 1")
     assert onboarded.inside("h2", CURL) == "403"
     assert onboarded.inside("h3", "echo $GREETING") == ""
     changes_made(onboarded, {"h1": {"route/inference.local", CONFIG}, "h2": {"policy/assistant"}, "h3": {ENV, AGENT}})
