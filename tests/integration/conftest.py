@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fleet for the tests: three hosts at their fixed addresses, on the emulator and, where it is, on the real OpenShell.
+"""A fleet for the tests: three hosts at their fixed addresses, on the real OpenShell where it is, else on the emulator.
 
 The modules run in the order of a host's life and share the hosts; within a module each test builds on those before it. A module can also be run alone.
 """
@@ -23,12 +23,13 @@ ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", "tes
 
 
 def pytest_addoption(parser):
+    parser.addoption("--openshell", choices=["emulator", "real", "both"], help="what the fleets run; without it the real one where it is, else the emulator")
     parser.addoption("--require-real", action="store_true", help="fail, rather than leave out, what needs the real OpenShell")
     parser.addoption("--keep-bed", action="store_true", help="start with the test hosts that are there, and leave them running")
 
 
 def pytest_configure(config):
-    if config.getoption("--require-real") and not REAL:
+    if (config.getoption("--require-real") or config.getoption("--openshell") in ("real", "both")) and not REAL:
         raise pytest.UsageError(
             "OPENSHELL_BIN_DIR: no real OpenShell found; set it to the directory that holds openshell, openshell-gateway and openshell-sandbox"
         )
@@ -41,9 +42,16 @@ def pytest_collection_modifyitems(items):
     items[:] = [item for item in items if item not in ours] + ours
 
 
-@pytest.fixture(scope="session", params=["emulator", pytest.param("real", marks=pytest.mark.real)])
+def pytest_generate_tests(metafunc):
+    if "openshell" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--openshell") or ("real" if REAL else "emulator")
+        kinds = {"emulator": "emulator", "real": pytest.param("real", marks=pytest.mark.real)}
+        metafunc.parametrize("openshell", [kinds[kind] for kind in kinds if chosen in (kind, "both")], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def openshell(request) -> Path:
-    """Directory of the three programs; every test that uses a fleet runs once with each kind that is there."""
+    """Directory of the three programs."""
     if request.param == "emulator":
         return EMULATOR
     if not REAL:
