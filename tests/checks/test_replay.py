@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The emulator answers as the real OpenShell did when it was recorded; with `make e2e`, the real one still does.
 
-A replay is mostly waiting, for minutes in all: it begins with the session (conftest.py) and runs beside the other checks.
+A replay is mostly waiting: it runs beside the other tests (conftest.py).
 """
 
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
@@ -17,13 +18,13 @@ TRANSCRIPTS = sorted((TESTS / "golden" / "transcripts").glob("*.jsonl"))
 
 
 def pytest_generate_tests(metafunc):
-    kind = pytest.param("real", marks=pytest.mark.real) if metafunc.config.getoption("--require-real", False) else "emulator"
-    metafunc.parametrize("transcript", TRANSCRIPTS, ids=lambda path: path.stem)
-    metafunc.parametrize("kind", [kind])
+    real = metafunc.config.getoption("--require-real", False)
+    replay = [sys.executable, "-m", "tests.emulator.replay", *(["--real"] if real else [])]
+    marks = [pytest.mark.real] if real else []
+    metafunc.parametrize("done", [pytest.param([*replay, str(path)], id=path.stem, marks=marks) for path in TRANSCRIPTS], indirect=True)
 
 
-def test_answers_as_recorded(replays, kind, transcript):
-    done = replays(kind, transcript)
+def test_answers_as_recorded(done):
     said = (done.stdout + done.stderr)[-6000:]
     assert done.returncode == 0, said
     passed, failed = map(int, re.search(r"(\d+) passed, (\d+) failed", said).groups())
