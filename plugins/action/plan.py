@@ -18,6 +18,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        _spec, args = self.validate_argument_spec({"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}})
+        _spec, args = self.validate_argument_spec({"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}, "approved": {"type": "path"}})
         if checking.jsonschema is None:
             raise AnsibleError(missing_required_lib("jsonschema", reason="for nemoclaw.fleet.plan, on the controller"))
         variables, problems = self._variables(task_vars or {})
@@ -60,6 +61,7 @@ class ActionModule(ActionBase):
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
             "ports": [{"port": port, "purpose": name, "variable": name, "ours": f"{gateway}-"} for name, port in checking.ports(variables, agents).items()],
             "requirements": blueprint.data["requirements"],
+            "repair": variables["nemoclaw_preflight_repair"],
         }
         if args["facts"] is None:
             return result
@@ -72,7 +74,13 @@ class ActionModule(ActionBase):
         inputs = planning.Inputs((task_vars or {})["inventory_hostname"], _plain(variables), blueprint, _plain(args["facts"]), programs)
         if problems := planning.fact_problems(inputs):
             return self._refused(problems)
-        return {**result, "plan": planning.build(inputs)}
+        plan = planning.build(inputs)
+        if args["approved"]:
+            try:
+                approving.check(pathlib.Path(args["approved"]).expanduser(), plan)
+            except (approving.NotApproved, OSError, ValueError) as error:
+                return {"failed": True, "msg": str(error)}
+        return {**result, "plan": plan, "file": approving.file_name(plan)}
 
     def _refused(self, problems: list[Problem]) -> dict[str, t.Any]:
         listing = "\n".join(f"  - {problem}" for problem in problems)

@@ -27,6 +27,11 @@ options:
     description: Whether the credentials that the plan needs must be there.
     type: bool
     default: true
+  approved:
+    description:
+      - A directory of plans on the controller, as the playbook C(nemoclaw.fleet.plan) writes them. The plan must be among them.
+      - When it is not, the message says whether the variables, the blueprint or the host have changed since, and what of the plan.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -45,12 +50,23 @@ plan:
   returned: when O(facts) is given
   type: dict
   sample: {schema: 1, host: spark1, digest: 9f86d08...}
+file:
+  description: The name of a file that holds the plan.
+  returned: when O(facts) is given
+  type: str
+  sample: spark1-9f86d081884c.json
 ports:
   description: The ports of the host that the plan opens.
   returned: success
   type: list
   elements: dict
   sample: [{port: 8080, purpose: nemoclaw_gateway.port, variable: nemoclaw_gateway.port, ours: nemoclaw-}]
+repair:
+  description: What a run may repair by itself.
+  returned: success
+  type: list
+  elements: str
+  sample: [swap]
 owner:
   description: The user that owns the gateway.
   returned: success

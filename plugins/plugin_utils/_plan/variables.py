@@ -296,6 +296,8 @@ def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, 
         "nemoclaw_openshell": {"source": "preinstalled", "bin_dir": data["openshell"]["bin_dir"], **variables.get("nemoclaw_openshell", {})},
         "nemoclaw_gateway": {**defaults, **variables.get("nemoclaw_gateway", {})},
         "nemoclaw_inference": variables.get("nemoclaw_inference", {}),
+        "nemoclaw_preflight_repair": variables.get("nemoclaw_preflight_repair", []),
+        "nemoclaw_swap": {**data["swap"], **variables.get("nemoclaw_swap", {})},
         "nemoclaw_verify_prompt": variables.get("nemoclaw_verify_prompt", data["verify"]["prompt"]),
         "nemoclaw_sandboxes": [
             {"agent": "openclaw", "state": "present", **(sandbox if isinstance(sandbox, dict) else {"name": "", "state": "absent"})}
