@@ -61,7 +61,7 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
 
 
 def build(inputs: Inputs) -> dict[str, t.Any]:
-    """The plan of a host; C(digest) covers all the rest."""
+    """The plan of a host. C(digest) covers all the rest but C(variables), the digest of what was set: other variables may come to the same plan."""
     owner = _owner(inputs)
     gateway = _gateway(inputs, owner)
     plan = {
@@ -73,7 +73,7 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
         "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},
         "sandboxes": [_sandbox(inputs, owner, gateway, entry) for entry in inputs.variables["nemoclaw_sandboxes"]],
     }
-    return {**plan, "digest": digest(plan)}
+    return {**plan, "digest": digest(plan), "variables": digest(inputs.variables)}
 
 
 def _owner(inputs: Inputs) -> dict[str, t.Any]:
