@@ -142,6 +142,27 @@ def test_check_of_an_onboarded_fleet_predicts_nothing(fresh):
         assert unchanged(run, host)
 
 
+def test_only_approved_plans_are_applied(fresh, tmp_path):
+    """Written, read, kept: the same variables go through; others are refused, and nothing is done."""
+    directory = {"nemoclaw_plan_dir": str(tmp_path)}
+    other = {"nemoclaw_inference": {**fresh.variables["nemoclaw_inference"], "timeout": 90}}
+    planned = fresh.play("plan.yml", variables={**directory, **other})
+    assert planned.rc == 0
+    assert "3 hosts (h1, h2, h3): route/inference.local timeout: 180 -> 90" in planned.output
+    assert len(list(tmp_path.iterdir())) == 3
+    refused = fresh.play("onboard.yml", variables=directory)
+    assert refused.rc != 0
+    for host in fresh.names:
+        assert "the variables have changed" in refused.of_host(host, "nemoclaw.fleet.plan")[-1]["msg"]
+        assert "inference.route.timeout: 90 -> 180" in refused.of_host(host, "nemoclaw.fleet.plan")[-1]["msg"]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert fresh.play("plan.yml", variables=directory).rc == 0
+    approved = fresh.play("onboard.yml", variables=directory)
+    assert approved.rc == 0
+    assert all(unchanged(approved, host) for host in fresh.names)
+
+
 def test_key_is_nowhere(fresh, cache, tmp_path):
     """It is in the model server's own file and maybe in the gateway's database, nowhere else on host, controller and in the sandbox."""
     assert fresh.play("plan.yml", "-vvv", variables={"nemoclaw_plan_dir": str(tmp_path)}, limit="h1").rc == 0
