@@ -14,6 +14,8 @@ import socket
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 SOCKET = "/var/run/docker.sock"
+# packages that bring an engine, or stand in its place
+PACKAGES = ("docker.io", "docker-ce", "moby-engine", "podman-docker")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -50,6 +52,7 @@ def read(host: Host) -> dict:
     """The C(docker) facts, see RETURN of host_probe for their shape."""
     cli = host.which("docker")
     facts = {"cli": cli, "present": bool(cli or host.exists(SOCKET) or host.which("dockerd")), "running": False, "error": ""}
+    facts["packages"] = installed(host)
     if not facts["present"]:
         return facts
     try:
@@ -57,6 +60,12 @@ def read(host: Host) -> dict:
     except (OSError, ValueError) as exc:
         return dict(facts, error=str(exc))
     return dict(facts, running=True, **describe(version, info, networks))
+
+
+def installed(host: Host) -> list[str]:
+    """Those of C(PACKAGES) that dpkg has installed."""
+    shown = host.run((host.which("dpkg-query") or "dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES))[0].stdout
+    return [name for name in PACKAGES if f"{name} installed" in shown.splitlines()]
 
 
 def describe(version: dict, info: dict, networks: list[dict]) -> dict:

@@ -19,7 +19,7 @@ import re
 import socket
 import struct
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import gpus
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi, gpus
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine, listeners
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
@@ -69,6 +69,7 @@ def gather(host: Host, users: list[str], ports: list[dict], bin_dir: str, gpu_ti
         "proxy": {name: engine.mask_url(os.environ.get(name) or os.environ.get(name.upper(), "")) for name in ("http_proxy", "https_proxy", "no_proxy")},
         "existing": existing(host, docker),
         "gpu": gpus.read(host, memory["MemTotal"], gpu_timeout),
+        "cdi": cdi.read(host),
     }
 
 
