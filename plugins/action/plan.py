@@ -17,7 +17,8 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import BUNDLED, Blueprint, BlueprintError
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_source as blueprint_source
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
@@ -107,8 +108,8 @@ class ActionModule(ActionBase):
         given = variables.get("nemoclaw_blueprint")
         # what is no text is refused by the schema, which is read from the blueprint
         chosen = {key: value for key, value in given.items() if isinstance(value, str)} if isinstance(given, dict) else {}
-        source = chosen.get("source", "bundled")
-        return Blueprint(BUNDLED if source == "bundled" else pathlib.Path(source).expanduser(), chosen.get("digest", ""), chosen.get("version", ""))
+        digest = chosen.get("digest", "")
+        return Blueprint(blueprint_source.resolve(chosen.get("source", "bundled"), digest), digest, chosen.get("version", ""))
 
     def _programs(self, openshell: dict[str, t.Any], names: list[str]) -> dict[str, str]:
         """SHA-256 of the programs to install; computed once a run, for all its hosts."""
