@@ -264,7 +264,7 @@ def test_engine_that_does_not_answer(tmp_path):
     found = engine.read(Host(str(tmp_path)))
     assert (found["present"], found["running"]) == (True, False)
     assert found["error"]
-    assert engine.read(Host(str(tmp_path / "empty"))) == {"cli": "", "present": False, "running": False, "error": ""}
+    assert engine.read(Host(str(tmp_path / "empty"))) == {"cli": "", "present": False, "running": False, "error": "", "packages": []}
 
 
 def test_installations_of_others(tmp_path):
