@@ -38,9 +38,9 @@ def test_an_image_is_another_when_its_recipe_is(change):
 
 
 def test_hosts_of_two_beds_never_share_an_address_or_a_name():
-    fleets = [hosts.Bed(name, 3).hosts for name in ("demo", "test", "molecule", "mine")]
+    fleets = [hosts.Bed(name, 3).hosts for name in ("demo", "test", "molecule-gateway", "molecule-preflight", "molecule-engine", "mine")]
     flat = [host for fleet in fleets for host in fleet]
-    assert len({host.address for host in flat}) == len({host.container for host in flat}) == 12
+    assert len({host.address for host in flat}) == len({host.container for host in flat}) == 18
 
 
 def test_only_capabilities_of_this_machine_are_asked_for(monkeypatch):

@@ -166,4 +166,5 @@ def _write(directory, name, data, mode=0o600):
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(data)
-    os.chmod(path, mode)
+    if mode == 0o600:
+        os.chmod(path, mode)
