@@ -61,6 +61,11 @@ differences:
   type: list
   elements: str
   sample: ['route/inference.local model: "small" -> "large"']
+applied:
+  description: The digest of the plan that was applied last; empty when there was none. Where it is this plan's, somebody else has changed what differs.
+  returned: always
+  type: str
+  sample: 9f86d081884c7d65
 unknown:
   description: Resources that could not be read, because their gateway does not answer.
   returned: always
@@ -72,6 +77,7 @@ unknown:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import drift
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import fail
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.runs import Runs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError, ansible_diff
 
@@ -93,6 +99,7 @@ def main() -> None:
         changes=[{"component": component, **change.as_dict()} for component, several in found.changes.items() for change in several],
         refused=[change.as_dict() for change in found.refused],
         unknown=found.unknown,
+        applied=Runs(f"{plan['owner']['state_dir']}/runs").applied().get("digest", ""),
         differences=[str(change) for change in changes] + [f"{name}: cannot be read while the gateway does not answer" for name in found.unknown],
         diff=ansible_diff(changes),
     )
