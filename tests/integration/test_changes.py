@@ -57,6 +57,31 @@ def test_one_variable(onboarded, host_files):
     assert onboarded.inside("h3", "echo $GREETING") == "from the fleet"
 
 
+def test_rollback(onboarded):
+    """h1 goes back to the plan before, and with the same variables forward again."""
+    run = onboarded.play("rollback.yml", limit="h1")
+    assert run.rc == 0
+    assert changed(run, "h1") == {"route/inference.local", CONFIG}
+    assert answer(run, "h1") == ANSWER
+    assert " tiny-agent\n" in onboarded.openshell("h1", "inference", "get")
+    forward = onboarded.play("onboard.yml", limit="h1")
+    assert changed(forward, "h1") == {"route/inference.local", CONFIG}
+
+
+def test_an_upgrade_that_fails_is_rolled_back_and_stops(onboarded):
+    """The route is changed before OpenClaw refuses its configuration."""
+    bad = [{"name": "assistant", "config": {"agents": {"defaults": {"noSuchSetting": True}}}}]
+    timeout = {"nemoclaw_inference": {**onboarded.variables["nemoclaw_inference"], "timeout": 90}}
+    run = onboarded.play("upgrade.yml", variables={**timeout, "nemoclaw_sandboxes": bad})
+    assert run.rc != 0
+    assert "route/inference.local" in changed(run, "h1")
+    assert "The host is back at the plan it had" in run.output
+    assert "noSuchSetting" in run.output
+    assert not {"h2", "h3"} & set(run.executions)
+    again = onboarded.play("onboard.yml")
+    assert [host for host in onboarded.names if not unchanged(again, host)] == []
+
+
 def test_changed_by_hand(onboarded):
     """h1: the route and a stopped agent. h2: the policy, and a file in the sandbox. h3: the provider, and a file of the gateway."""
     onboarded.openshell("h1", "inference", "set", "--provider", "compatible-endpoint", "--model", "by-hand", "--timeout", "180", "--no-verify")
@@ -88,6 +113,10 @@ def test_changed_by_hand(onboarded):
     assert "by-hand" not in found["h2", CONFIG]["after"]
     assert found["h3", "provider/compatible-endpoint"]["before"] == "changed outside the fleet"
     assert found["h3", f"file/{toml}"]["before"].endswith("# by hand\n")
+
+    reported = onboarded.play("onboard.yml", variables={"nemoclaw_drift": "report"})
+    assert (reported.rc, reported.changed) == (0, 0)
+    assert 'unit/nemoclaw-agent@assistant.service active: false -> true' in reported.output
 
     run = onboarded.play("onboard.yml")
     assert run.rc == 0
