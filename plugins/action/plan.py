@@ -21,6 +21,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_s
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
@@ -62,7 +63,7 @@ class ActionModule(ActionBase):
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
             "ports": [{"port": port, "purpose": name, "variable": name, "ours": f"{gateway}-"} for name, port in checking.ports(variables, agents).items()],
             "requirements": blueprint.data["requirements"],
-            "repair": variables["nemoclaw_preflight_repair"],
+            "repair": [*variables["nemoclaw_preflight_repair"], *engine.repaired(variables)],
         }
         if args["facts"] is None:
             return result

@@ -70,12 +70,17 @@ def described(schema: dict, root: dict, path: str = "") -> t.Iterator[tuple[str,
         yield from described(one.get("items", one), root, f"{dotted}[]" if "items" in one else dotted)
 
 
+KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "`true`, `false`", "integer": "number"}
+
+
 def values(one: dict) -> str:
     if "enum" in one:
         return quoted(one["enum"])
+    if isinstance(one["type"], list):
+        return ", ".join(KINDS[kind] for kind in one["type"])
     if "minimum" in one:
         return f"{one['minimum']} to {one['maximum']}"
-    kind = {"object": "mapping", "array": "list", "string": "text", "boolean": "`true`, `false`"}[one["type"]]
+    kind = KINDS[one["type"]]
     return f"{kind}, at most {one['maxLength']} characters" if "maxLength" in one else kind
 
 

@@ -16,6 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
 
 SCHEMA = 1
@@ -43,9 +44,9 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
     """What the variables ask for that this host cannot give."""
     ours = inputs.variables["nemoclaw_gateway"]["name"]
     subnet = ipaddress.ip_network(inputs.variables["nemoclaw_gateway"]["subnet"])
-    engine = (inputs.facts.get("docker") or {}).get("networks") or {}
-    own = {ipaddress.ip_network(s) for name, network in engine.items() if name == ours for s in network.get("subnets", [])}
-    used = {s: f"the Docker network {name}" for name, network in engine.items() if name != ours for s in network.get("subnets", [])}
+    networks = (inputs.facts.get("docker") or {}).get("networks") or {}
+    own = {ipaddress.ip_network(s) for name, network in networks.items() if name == ours for s in network.get("subnets", [])}
+    used = {s: f"the Docker network {name}" for name, network in networks.items() if name != ours for s in network.get("subnets", [])}
     used.update(
         {
             route: "a route of the host"
@@ -53,11 +54,12 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
             if ipaddress.ip_network(route) not in own and route not in used
         }
     )
-    return [
+    overlaps = [
         Problem("nemoclaw_gateway.subnet", f"{subnet} overlaps {other}, {what}.", "Choose a free subnet.")
         for other, what in sorted(used.items())
         if ipaddress.ip_network(other).version == 4 and subnet.overlaps(ipaddress.ip_network(other))
     ]
+    return [*overlaps, *engine.problems(inputs)]
 
 
 def build(inputs: Inputs) -> dict[str, t.Any]:
@@ -69,6 +71,7 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
         "host": inputs.host,
         "blueprint": {"version": inputs.blueprint.data["version"], "digest": inputs.blueprint.digest},
         "owner": owner,
+        "engine": engine.desired(inputs),
         "gateway": gateway,
         "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},
         "sandboxes": [_sandbox(inputs, owner, gateway, entry) for entry in inputs.variables["nemoclaw_sandboxes"]],
@@ -214,6 +217,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
         "image": image,
         "create": {
             **{key: sandbox[key] for key in ("cpu", "memory", "mounts") if sandbox.get(key)},
+            **({"cdi_devices": engine.devices(inputs, sandbox["gpu"])} if sandbox.get("gpu") else {}),
             "name": name,
             "image": image["reference"],
             "policy": _policy(inputs, manifest, sandbox),
