@@ -32,6 +32,10 @@ options:
     description: Address on the host that the port is opened on.
     type: str
     default: 127.0.0.1
+  directives:
+    description: Lines of the unit's C([Service]) section that harden it.
+    type: str
+    default: "NoNewPrivileges=yes\n"
   ready:
     description: Path that must answer an HTTP request through the port with status 200 before the module returns.
     type: str
@@ -72,7 +76,7 @@ changes:
 """
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import converge
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.forward import Forward
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.forward import DIRECTIVES, Forward
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.spec import desired_of, openshell_module
 
 
@@ -83,12 +87,13 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "target_port": {"type": "int"},
             "bind": {"type": "str", "default": "127.0.0.1"},
+            "directives": {"type": "str", "default": DIRECTIVES},
             "ready": {"type": "str"},
             "timeout": {"type": "int", "default": 90},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         }
     )
-    names = ("sandbox", "port", "target_port", "bind", "ready", "timeout", "state", "owner", "gateway", "bin_dir")
+    names = ("sandbox", "port", "target_port", "bind", "directives", "ready", "timeout", "state", "owner", "gateway", "bin_dir")
     forward = Forward(desired_of(module, *names))
 
     def ready() -> dict[str, object]:

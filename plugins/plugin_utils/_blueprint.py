@@ -59,8 +59,9 @@ class Blueprint:
         return yaml.load(self.text(name), Loader=LOADER)
 
     def render(self, name: str, /, **values: t.Any) -> str:
-        """A template of the blueprint; a value that it lacks is an error."""
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False)
+        """A template of the blueprint, which may include others; a value that it lacks is an error."""
+        loader = jinja2.FileSystemLoader(self.root)
+        environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
         return environment.from_string(self.text(name)).render(**values)
 
     def agents(self) -> list[str]:

@@ -30,11 +30,13 @@ StandardInput=null
 ExecStart={bin_dir}/openshell -g {gateway} forward service {sandbox} --target-port {target_port} --local {bind}:{port}
 Restart=always
 RestartSec=2
-NoNewPrivileges=yes
-
+{directives}
 [Install]
 WantedBy=multi-user.target
 """
+
+
+DIRECTIVES = "NoNewPrivileges=yes\n"
 
 
 def unit_file(values: dict[str, t.Any]) -> str:
@@ -44,13 +46,16 @@ def unit_file(values: dict[str, t.Any]) -> str:
 
 
 class Forward(Resource):
-    """C({sandbox, port, target_port, bind, owner, gateway, bin_dir, ready, timeout}): C(ready) is a path that must answer 200 through the port."""
+    """C({sandbox, port, target_port, bind, owner, gateway, bin_dir, directives, ready, timeout}): C(directives) are further lines of the unit's C([Service]),
+    C(ready) is a path that must answer 200 through the port.
+    """
 
     kind = "forward"
 
     def __init__(self, desired: dict[str, t.Any]) -> None:
         super().__init__(desired)
-        content = "" if self.absent else unit_file({**desired, "target_port": desired.get("target_port") or desired["port"]})
+        more = {"target_port": desired.get("target_port") or desired["port"], "directives": desired.get("directives") or DIRECTIVES}
+        content = "" if self.absent else unit_file({**desired, **more})
         self.unit = Unit({"name": unit_name(desired["gateway"], "forward", self.name), "content": content, "state": desired.get("state", "present")})
 
     @property

@@ -91,7 +91,7 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
     bin_dir = inputs.variables["nemoclaw_openshell"]["bin_dir"]
     state_dir = f"{owner['state_dir']}/gateway"
     values = {
-        **{key: chosen[key] for key in ("name", "port", "health_port")},
+        **{key: chosen[key] for key in ("name", "port", "health_port", "log_level")},
         "network": chosen["name"],
         "host_alias": data["gateway"]["host_alias"],
         "bin_dir": bin_dir,
@@ -230,6 +230,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
             "port": port,
             "target_port": manifest["port"],
             "bind": "127.0.0.1",
+            "directives": inputs.blueprint.render("gateway/client.j2"),
             "ready": manifest["health_path"],
             "timeout": manifest["start_timeout"],
         },

@@ -289,7 +289,7 @@ def _port_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.I
 
 def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, t.Any]:
     """The variables with every default filled in; C(data) is the blueprint's."""
-    defaults = {key: data["gateway"][key] for key in ("name", "port", "health_port", "subnet")}
+    defaults = {key: data["gateway"][key] for key in ("name", "port", "health_port", "subnet", "log_level")}
     return {
         **variables,
         "nemoclaw_user": variables.get("nemoclaw_user", "nemoclaw"),
