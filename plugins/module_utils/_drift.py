@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.daemon import Engine
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.image import Image
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.network import Network
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import File
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.packages import Packages
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import Unit
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia.cdi_spec import CdiSpec
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.forward import Forward
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.gateway import Gateway
@@ -27,7 +29,7 @@ GATEWAY_KINDS = ("provider", "route", "sandbox", "policy")
 
 
 class Drift(t.NamedTuple):
-    """C(changes) by component (C(gateway), C(inference), C(sandbox/NAME)); C(refused) take a rebuild; C(unknown) could not be read."""
+    """C(changes) by component (C(engine), C(gateway), C(inference), C(sandbox/NAME)); C(refused) take a rebuild; C(unknown) could not be read."""
 
     changes: dict[str, list[Change]]
     refused: list[Change]
@@ -38,6 +40,7 @@ class Drift(t.NamedTuple):
         """The components that need their role."""
         names = [component for component, changes in self.changes.items() if changes]
         return {
+            "engine": "engine" in names,
             "gateway": "gateway" in names,
             "inference": "inference" in names,
             "sandboxes": [name.partition("/")[2] for name in names if name.startswith("sandbox/")],
@@ -55,10 +58,17 @@ def image_of(sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
     return {**sandbox["image"], "source": "present"} if sandbox["image"]["source"] == "archive" else sandbox["image"]
 
 
+def engine_of(engine: dict[str, t.Any]) -> list[Resource]:
+    """What lies below the gateway, as far as the plan is to answer for it."""
+    kinds: dict[str, type[Resource]] = {"replaced": Packages, "packages": Packages, "toolkit": Packages, "cdi": CdiSpec, "daemon": Engine}
+    return [*(File(entry) for entry in engine.get("repositories", [])), *(of_kind(engine[key]) for key, of_kind in kinds.items() if key in engine)]
+
+
 def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]) -> dict[str, list[Resource]]:
     """Every resource of a plan, by component, in the order they are made in."""
     gateway, inference = plan["gateway"], plan["inference"]
     found: dict[str, list[Resource]] = {
+        **({"engine": engine_of(plan["engine"])} if plan.get("engine") else {}),
         "gateway": [
             Packages({"name": "required", "packages": gateway["packages"]}),
             User(plan["owner"]),

@@ -104,14 +104,14 @@ class Engine(Resource):
 
     def read(self) -> dict[str, t.Any]:
         unit = service()
-        file = text_of(FILE)
+        file, record = text_of(FILE), parsed(RECORD, text_of(RECORD))
         state = {
             "installed": unit["LoadState"] == "loaded",
             "enabled": unit["UnitFileState"] == "enabled",
             "active": unit["ActiveState"] == "active",
             "file": file,
-            "settings": parsed(FILE, file),
-            "record": parsed(RECORD, text_of(RECORD)),
+            "settings": parsed(FILE, file) if record or not self.absent else {},
+            "record": record,
             "pending": pending(),
             "new": file is None and not holdings(DATA_ROOT),
             "containers": {},

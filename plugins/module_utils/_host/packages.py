@@ -25,7 +25,7 @@ def installed(names: list[str]) -> list[str]:
 
 
 class Packages(Resource):
-    """C({name, packages}): all the packages are installed."""
+    """C({name, packages}): all the packages are installed, or with C(state=absent) none of them."""
 
     kind = "packages"
 
@@ -33,4 +33,4 @@ class Packages(Resource):
         return {"installed": installed(self.desired["packages"])}
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
-        return self.compare(state, {"installed": self.desired["packages"]})
+        return self.compare(state, {"installed": [] if self.absent else self.desired["packages"]})

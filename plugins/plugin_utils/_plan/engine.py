@@ -33,7 +33,7 @@ def repaired(variables: dict[str, t.Any]) -> list[str]:
 
 
 def _asks_for_gpus(variables: dict[str, t.Any]) -> bool:
-    return TOOLKIT in variables or "cdi" in variables["nemoclaw_preflight_repair"] or any(sandbox.get("gpu") for sandbox in present(variables))
+    return bool(variables.get(TOOLKIT)) or "cdi" in variables["nemoclaw_preflight_repair"] or any(sandbox.get("gpu") for sandbox in present(variables))
 
 
 def desired(inputs: Inputs) -> dict[str, t.Any]:
@@ -55,7 +55,7 @@ def desired(inputs: Inputs) -> dict[str, t.Any]:
     if repositories:
         found["repositories"] = repositories
     settings = _settings(inputs)
-    if settings or variables[SOURCE] != "present":
+    if settings or "cdi" in found or variables[SOURCE] != "present":
         found["daemon"] = {
             "name": "docker",
             "settings": settings,
