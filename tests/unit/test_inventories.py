@@ -12,12 +12,22 @@ from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.manager import VariableManager
 
-from tests.unit.test_plan import run, template
+from tests.unit.test_plan import DATA, FACTS, run, template
 
 EXAMPLE = pathlib.Path(__file__).resolve().parents[2] / "inventories" / "example"
 LOADER = DataLoader()
 INVENTORY = InventoryManager(LOADER, sources=[str(EXAMPLE)])
 SECRET = "sk-canary-1b7a"
+GB300 = {"index": 0, "name": "NVIDIA GB300", "uuid": "GPU-1", "memory_mb": 256703, "mig": "disabled", "mig_devices": [], "unified": False, "coherent": True}
+
+
+def facts_of(host: str) -> dict:
+    """A station has a GPU and a newer engine; the others are what the plan's own tests plan for."""
+    if not host.startswith("station"):
+        return FACTS
+    newer = json.loads((DATA.parent / "captures" / "hosts" / "debian13.json").read_text())
+    gpu = {**newer["gpu"], "status": "ok", "platform": "station", "driver_version": "595.84", "gpus": [GB300]}
+    return {**newer, "gpu": gpu, "cdi": {**newer["cdi"], "ctk": "/usr/bin/nvidia-ctk"}}
 
 
 @pytest.fixture
@@ -32,7 +42,7 @@ def variables(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("host", [host.name for host in INVENTORY.get_hosts()])
 def test_every_host_of_the_example_has_a_plan(variables, host):
-    result = run(variables(host))
+    result = run(variables(host), facts=facts_of(host))
     assert "plan" in result, result["msg"]
     assert SECRET not in json.dumps(result)
 
@@ -42,7 +52,8 @@ def test_the_example_has_the_three_kinds_of_hosts():
 
 
 def test_groups_and_hosts_differ_as_they_say(variables):
-    assert [sandbox["name"] for sandbox in run(variables("station1.example.org"))["plan"]["sandboxes"]] == ["research", "helper"]
+    station = run(variables("station1.example.org"), facts=facts_of("station1.example.org"))["plan"]
+    assert [(sandbox["name"], sandbox["create"].get("cdi_devices", [])) for sandbox in station["sandboxes"]] == [("research", ["nvidia.com/gpu=all"]), ("helper", [])]
     assert run(variables("gpu1.example.org"))["plan"]["inference"]["provider"]["config"] == {"OPENAI_BASE_URL": "https://llm.example.org/v1"}
     assert run(variables("gpu2.example.org"))["plan"]["gateway"]["endpoint"] == "https://127.0.0.1:18080"
 
