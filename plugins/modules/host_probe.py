@@ -13,75 +13,10 @@ description:
   - Every check is reported at once. The module itself does not fail; the role P(nemoclaw.fleet.preflight#role) stops on errors.
   - Needs nothing but Python on the host. Without C(become) the holders of ports stay unknown.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-options:
-  users:
-    description: Accounts to describe.
-    type: list
-    elements: str
-    default: []
-  ports:
-    description: TCP ports that an onboarding needs.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      port: {description: Number of the port., type: int, required: true}
-      address: {description: Address it will be bound to., type: str, default: 127.0.0.1}
-      purpose: {description: What it is for; appears in the message., type: str, default: ""}
-      ours:
-        description: Beginning of the name of the unit that may hold it. When empty, every unit of O(own_units) may.
-        type: str
-        default: ""
-      variable: {description: Variable that sets it; appears in the remedy., type: str, default: ""}
-  own_units:
-    description: Beginnings of the names of units that this collection makes.
-    type: list
-    elements: str
-    default: [nemoclaw-]
-  bin_dir:
-    description: Directory of OpenShell's programs. They are looked for on the PATH too.
-    type: str
-    default: /usr/local/bin
-  openshell_min:
-    description: Oldest supported version of OpenShell. Not checked when empty.
-    type: str
-    default: ""
-  openshell_max:
-    description: First version of OpenShell that is no longer supported. Not checked when empty.
-    type: str
-    default: ""
-  docker_min:
-    description: Oldest supported version of the Docker engine.
-    type: str
-    default: 20.10.0
-  min_glibc:
-    description: Oldest glibc that OpenShell's programs run with.
-    type: str
-    default: "2.28"
-  min_cpus:
-    description: Fewer CPUs are a warning.
-    type: int
-    default: 4
-  min_memory_mb:
-    description: Less memory, in MiB, is a warning.
-    type: int
-    default: 8192
-  min_disk_gb:
-    description: Less free space, in GB, on C(/) or on the file system of the engine's data root is a warning.
-    type: int
-    default: 20
-  repair:
-    description: Names of checks whose fault the caller repairs by itself. Their errors become warnings.
-    type: list
-    elements: str
-    default: []
-  gpu_timeout:
-    description: Seconds that C(nvidia-smi) may take.
-    type: int
-    default: 20
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
   - nemoclaw.fleet.attributes.info_module
+  - nemoclaw.fleet.host_probe
 seealso:
   - module: nemoclaw.fleet.gpu_info
 """
@@ -120,7 +55,12 @@ checks:
     detail: {description: What was found., type: str}
     remedy: {description: A command or a variable; empty when all is well., type: str}
 report:
-  description: The failed checks as lines to read.
+  description: The failed checks as lines to read; empty when all is well.
+  returned: always
+  type: list
+  elements: str
+table:
+  description: All checks as lines to read, failed ones first.
   returned: always
   type: list
   elements: str
@@ -144,10 +84,19 @@ facts:
     cpus: {description: CPUs that processes may use., type: int, sample: 20}
     memory_mb: {description: Memory in MiB., type: int, sample: 124610}
     swap_mb: {description: Swap space in MiB., type: int, sample: 0}
+    seccomp: {description: Whether the kernel has seccomp filters., type: bool}
+    cgroup_controllers: {description: Those of cpu memory and pids that are on., type: list, elements: str, sample: [cpu, memory, pids]}
+    overlay: {description: Whether the kernel has overlayfs., type: bool}
+    user_namespaces: {description: Who may make user namespaces., type: str, sample: all}
+    selinux: {description: Mode of SELinux; empty without it., type: str, sample: enforcing}
+    apparmor: {description: Whether AppArmor is on., type: bool}
     disks:
-      description: C(total_gb) and C(free_gb), in GB, of C(/) and of the engine's data root.
+      description:
+        - C(/), the engine's data root and O(disks), each with C(purpose), C(total_gb), C(free_gb) (in GB), C(inodes), C(free_inodes_percent), C(mount),
+          C(type) and those of C(options) that matter.
       type: dict
-      sample: {/: {total_gb: 480, free_gb: 301}}
+      sample: {/: {purpose: system, total_gb: 480, free_gb: 301, inodes: 31, free_inodes_percent: 97, mount: /, type: ext4, options: []}}
+    data_root: {description: Where the engine keeps its data., type: str, sample: /var/lib/docker}
     python:
       description: C(version), and in C(modules) the version of each module; empty when missing.
       type: dict
@@ -181,7 +130,12 @@ facts:
         http_proxy: ""
         https_proxy: ""
         no_proxy: ""
-        networks: {bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1}}
+        networks:
+          bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1, interface: docker0, mtu: 1500, gateway_of: ""}
+        sandboxes: [{name: assistant, gateway: nemoclaw, state: running}]
+        packages: [docker.io]
+        snap: false
+        rootless_sockets: []
     openshell:
       description: C(path) and C(version) of each of OpenShell's programs; empty when missing.
       type: dict
@@ -198,9 +152,22 @@ facts:
           variable: ""
           listeners: [{address: 127.0.0.1, user: nemoclaw, pid: 47, process: openshell-gatew, unit: nemoclaw-gateway.service}]
     networks:
-      description: C(routes) are the IPv4 networks this host has a route to, C(addresses) the IPv4 address of each interface.
+      description: C(routes) are the IPv4 networks this host has a route to, C(addresses) and C(mtu) are by interface, C(uplink) has the default route.
       type: dict
-      sample: {routes: [10.1.0.0/24, 172.17.0.0/16], addresses: {eth0: 10.1.0.7}}
+      sample: {routes: [10.1.0.0/24, 172.17.0.0/16], addresses: {eth0: 10.1.0.7}, uplink: eth0, mtu: {eth0: 1500}}
+    dns:
+      description: The name servers of the host and of containers, and what each answered to a name that does not exist.
+      type: dict
+      sample: {servers: [10.1.0.1], answers: {10.1.0.1: NXDOMAIN}, container: [10.1.0.1], default_bridge: [10.1.0.1]}
+    firewall:
+      description: Who administers the firewall, and what becomes of a connection from a sandbox to each port of O(network).
+      type: dict
+      sample: {manager: ufw, readable: true, ports: [{port: 8080, verdict: drop, chain: INPUT}]}
+    clock: {description: Who keeps the clock and how far it is from the controller's., type: dict, sample: {synchronised: true, service: chrony, offset_s: 0}}
+    services: {description: The ports of O(services) with their listeners., type: list, elements: dict}
+    lingering: {description: Users whose own gateway of OpenShell may start at boot., type: list, elements: str}
+    credential_helpers: {description: Helpers for registries that an account names and that are not there., type: dict, sample: {nemoclaw: ""}}
+    cdi: {description: The Container Toolkit and the CDI specifications., type: dict}
     proxy: {description: Proxy settings of the environment., type: dict, sample: {http_proxy: "", https_proxy: "", no_proxy: ""}}
     existing:
       description: Traces of a NemoClaw or OpenShell that was not installed by this collection, as C(kind) and C(what).
@@ -212,44 +179,23 @@ facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import checks, facts
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import facts
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks import suite
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
-
-PORT = {
-    "port": {"type": "int", "required": True},
-    "address": {"type": "str", "default": "127.0.0.1"},
-    "purpose": {"type": "str", "default": ""},
-    "ours": {"type": "str", "default": ""},
-    "variable": {"type": "str", "default": ""},
-}
-ARGUMENTS = {
-    "users": {"type": "list", "elements": "str", "default": []},
-    "ports": {"type": "list", "elements": "dict", "default": [], "options": PORT},
-    "own_units": {"type": "list", "elements": "str", "default": ["nemoclaw-"]},
-    "bin_dir": {"type": "str", "default": "/usr/local/bin"},
-    "openshell_min": {"type": "str", "default": ""},
-    "openshell_max": {"type": "str", "default": ""},
-    "docker_min": {"type": "str", "default": "20.10.0"},
-    "min_glibc": {"type": "str", "default": "2.28"},
-    "min_cpus": {"type": "int", "default": 4},
-    "min_memory_mb": {"type": "int", "default": 8192},
-    "min_disk_gb": {"type": "int", "default": 20},
-    "repair": {"type": "list", "elements": "str", "default": []},
-    "gpu_timeout": {"type": "int", "default": 20},
-}
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.options import ARGUMENTS
 
 
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    options = module.params
-    found = facts.gather(Host(), options["users"], options["ports"], options["bin_dir"], options["gpu_timeout"])
-    results = checks.run(found, options)
+    found = facts.gather(Host(), module.params)
+    results = suite.run(found, module.params)
     module.exit_json(
         changed=False,
         facts=found,
         checks=results,
-        report=checks.report(results),
-        ok=not any(one["severity"] == "error" and not one["ok"] for one in results),
+        report=suite.table([one for one in results if not one["ok"]]),
+        table=suite.table(results),
+        ok=suite.ok(results),
     )
 
 

@@ -67,6 +67,21 @@ repair:
   type: list
   elements: str
   sample: [swap]
+network:
+  description: The Docker network of the sandboxes, and the ports of the host that they must reach.
+  returned: success
+  type: dict
+  sample: {name: nemoclaw, subnet: 172.30.200.0/24, address: 172.30.200.1, ports: [8080]}
+no_proxy:
+  description: Names, addresses and networks that must not be reached by a proxy.
+  returned: success
+  type: list
+  elements: str
+  sample: [localhost, 127.0.0.1, 172.30.200.0/24, host.openshell.internal]
+gpu:
+  description: Whether a sandbox wants a GPU.
+  returned: success
+  type: bool
 owner:
   description: The user that owns the gateway.
   returned: success

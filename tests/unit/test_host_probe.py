@@ -10,25 +10,21 @@ import os
 import pathlib
 import socket
 import sys
+import threading
 import time
 
 import pytest
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import checks, engine, facts, listeners
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine, facts, installed, kernel, listeners, network, resolver, storage
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks import network as network_checks
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks import suite
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.options import ARGUMENTS
 
 RECORDED = pathlib.Path(__file__).parent / "captures" / "hosts"
-LIMITS = {
-    "min_cpus": 4,
-    "min_memory_mb": 8192,
-    "min_disk_gb": 20,
-    "min_glibc": "2.28",
-    "docker_min": "20.10.0",
-    "openshell_min": "0.0.72",
-    "openshell_max": "0.1.0",
-    "own_units": ["nemoclaw-"],
-    "repair": [],
-}
+NETWORK = {"name": "nemoclaw", "subnet": "172.30.200.0/24", "address": "172.30.200.1", "ports": [8080]}
+LIMITS = {name: option.get("default") for name, option in ARGUMENTS.items()}
+LIMITS.update(openshell_min="0.0.72", openshell_max="0.1.0", network=NETWORK)
 UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"\nVERSION_ID="24.04"\nVERSION="24.04.3 LTS (Noble Numbat)"\nID=ubuntu\nID_LIKE=debian\n'
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n'
 # of a host of the test bed: sshd on all addresses, systemd-resolved's like, llama-server, two connections
@@ -60,40 +56,72 @@ CGROUP_V1 = """\
 """
 
 
-@pytest.fixture(params=["debian12", "debian13", "ubuntu2404", "dgx-spark"])
-def ready(request):
-    """Facts of a host that is ready: two of the test bed, an Ubuntu, and a DGX Spark (Ubuntu with GPU facts)."""
-    recorded = {"debian12": "debian12", "debian13": "debian13"}.get(request.param, "debian13")
-    found = json.loads((RECORDED / f"{recorded}.json").read_text())
+# /etc/os-release of releases that are not in the test bed: Ubuntu's base-files, and DGX OS, which keeps Ubuntu's and adds /etc/dgx-release
+RELEASES = {
+    "ubuntu2204": (
+        'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nNAME="Ubuntu"\nVERSION_ID="22.04"\nVERSION="22.04.5 LTS (Jammy Jellyfish)"\nVERSION_CODENAME=jammy\n'
+        "ID=ubuntu\nID_LIKE=debian\nUBUNTU_CODENAME=jammy\n"
+    ),
+    "ubuntu2404": UBUNTU,
+    "dgx-os": UBUNTU,
+}
+
+
+def recorded(name):
+    """The facts of a host of the test bed, with its planned port only."""
+    found = json.loads((RECORDED / f"{name}.json").read_text())
     found["ports"] = found["ports"][:1]
-    if recorded != request.param:
-        found["distribution"] = facts.distribution(UBUNTU)
-    if request.param == "dgx-spark":
-        gpu = {"name": "NVIDIA GB10", "memory_mb": 124610, "unified": True}
-        found.update(arch="aarch64", gpu=dict(found["gpu"], status="ok", detail="", platform="spark", gpus=[gpu]))
+    return found
+
+
+def on_hardware(found):
+    """The same where the host is no container: cgroup version 2, a clock that is kept, resolvers of its network."""
+    found.update(cgroup_version=2, clock={"synchronised": True, "service": "systemd-timesyncd", "offset_s": 0})
+    found["dns"] = {"servers": ["10.1.0.1"], "answers": {"10.1.0.1": "NXDOMAIN"}, "container": ["10.1.0.1"], "default_bridge": ["10.1.0.1"]}
+    return found
+
+
+@pytest.fixture(params=["debian12", "debian13", *RELEASES])
+def ready(request):
+    """Facts of a host that is ready: two of the test bed, Ubuntu, and a DGX Spark (DGX OS with GPU facts, toolkit and a specification)."""
+    name = request.param
+    found = on_hardware(recorded(name if name.startswith("debian") else "debian13"))
+    if name in RELEASES:
+        found["distribution"] = facts.distribution(RELEASES[name])
+    if name == "ubuntu2404":
+        found.update(apparmor=True, user_namespaces="confined")
+    if name == "dgx-os":
+        gpu = {"index": 0, "name": "NVIDIA GB10", "memory_mb": 124610, "unified": True, "mig": "", "mig_devices": []}
+        found.update(arch="aarch64", gpu=dict(found["gpu"], status="ok", detail="", platform="spark", gpus=[gpu], driver_version="580.95.05"))
+        spec = {"path": "/var/run/cdi/nvidia.yaml", "kind": "nvidia.com/gpu", "devices": ["0", "all"]}
+        found["cdi"].update(ctk="/usr/bin/nvidia-ctk", version="1.18.0", specs=[spec], units={"nvidia-cdi-refresh.path": "active"})
+        found["docker"].update(version="28.3.3", cdi_spec_dirs=["/etc/cdi", "/var/run/cdi"])
     return found
 
 
 @pytest.fixture
 def host_facts():
-    found = json.loads((RECORDED / "debian12.json").read_text())
-    found["ports"] = found["ports"][:1]
-    return found
+    return on_hardware(recorded("debian12"))
 
 
 def failed(found, **limits):
-    return {one["name"]: one for one in checks.run(found, {**LIMITS, **limits}) if not one["ok"]}
+    return {one["name"]: one for one in suite.run(found, {**LIMITS, **limits}) if not one["ok"]}
 
 
 def test_ready_host_has_no_fault(ready):
     assert failed(ready) == {}
-    assert checks.report(checks.run(ready, LIMITS)) == []
+    assert suite.summary(suite.run(ready, LIMITS)).endswith(": all well")
+
+
+def test_a_host_of_the_test_bed_is_what_it_is():
+    for name in ("debian12", "debian13"):
+        assert {one: fault["severity"] for one, fault in failed(recorded(name)).items()} == {"clock_sync": "warning", "cgroup": "info", "dns_container": "info"}
 
 
 def change(found, path, value):
     """A copy of the facts with one value changed; path as a.b.c."""
     found = copy.deepcopy(found)
-    *parents, last = path.split(".")
+    *parents, last = path.split(".")  # a path of a file system has no dot
     place = found
     for parent in parents:
         place = place[parent]
@@ -101,6 +129,7 @@ def change(found, path, value):
     return found
 
 
+NO_ENGINE = {"present": True, "cli": "/usr/bin/docker", "running": False, "error": "", "packages": [], "snap": False, "rootless_sockets": []}
 HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.service", "user": "www-data"}
 
 
@@ -117,16 +146,62 @@ HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.s
         ("glibc", "", "glibc", "error", "no glibc", "2.28"),
         ("landlock_abi", 0, "landlock", "warning", "no Landlock", "5.13"),
         ("cpus", 2, "cpus", "warning", "2 CPUs, 4 are the minimum", "CPUs"),
-        ("memory_mb", 4000, "memory", "warning", "4000 MB, 8192 are the minimum", "memory"),
-        ("disks", {"/": {"free_gb": 3, "total_gb": 40}}, "disk_root", "warning", "3 GB free on /", "docker system df"),
+        ("memory_mb", 7600, "memory swap", "warning", "0 MB of swap, 7600 MB with the memory, 12000", "nemoclaw_preflight_repair: [swap]"),
+        ("memory_mb", 12000, "memory", "info", "12000 MB, 15200 are recommended", "memory"),
+        ("disks./.free_gb", 3, "disk_root", "warning", "3 GB free on /", "docker system df"),
+        ("disks./.free_gb", 30, "disk_root", "info", "40 are recommended", "docker system df"),
+        ("disks./.free_inodes_percent", 2, "inodes_root", "warning", "2 % of", "docker builder prune"),
+        ("disks./var/lib/docker.type", "nfs4", "docker_data", "error", "is on nfs4", "data-root"),
+        ("disks./var/lib/docker.type", "fuse.sshfs", "docker_data", "error", "is on fuse.sshfs", "data-root"),
+        ("disks./var/lib/docker.options", ["noexec"], "docker_data", "error", "mounted noexec", "data-root"),
+        ("disks./var/lib/docker.type", "tmpfs", "docker_data", "warning", "lost at a reboot", "data-root"),
+        ("seccomp", False, "seccomp", "error", "no seccomp filters", "CONFIG_SECCOMP_FILTER"),
+        ("cgroup_version", 1, "cgroup", "info", "version 1", "unified_cgroup_hierarchy"),
+        ("cgroup_controllers", ["cpu", "pids"], "cgroup", "warning", "without memory", "cgroup_enable=memory"),
+        ("overlay", False, "overlay", "warning", "no overlayfs", "modprobe overlay"),
+        ("user_namespaces", "root", "user_namespaces", "info", "root only", "Nothing to do for OpenShell"),
+        ("selinux", "enforcing", "mandatory_access", "warning", "SELinux enforcing", "ausearch"),
+        ("clock.offset_s", -31536000, "clock", "error", "31536000 s behind the controller's", "nemoclaw_preflight_repair: [clock]"),
+        ("clock.offset_s", 45, "clock", "warning", "45 s ahead of", "timedatectl set-ntp true"),
+        ("clock", {"synchronised": False, "service": "", "offset_s": 0}, "clock_sync", "warning", "nothing keeps the clock", "systemd-timesyncd"),
+        ("lingering", ["ann"], "linger", "warning", "for ann", "systemctl --user disable --now openshell-gateway"),
+        ("users.nemoclaw", {"uid": 999, "groups": ["nemoclaw"]}, "docker_group", "error", "nemoclaw not in the group docker", "usermod -aG docker nemoclaw"),
+        ("credential_helpers.nemoclaw", "docker-credential-desktop", "docker_credentials", "warning", "docker-credential-desktop", "credsStore"),
+        ("docker.security_options", ["name=rootless"], "docker_rootless", "error", "rootless", "systemctl enable --now docker"),
+        ("docker.snap", True, "docker_snap", "error", "snap", "snap remove docker"),
+        ("docker.data_root", "/var/snap/docker/common/var-lib-docker", "docker_snap", "error", "snap", "apt-get install docker.io"),
+        ("docker.packages", ["podman-docker"], "docker_engine", "error", "podman", "apt-get remove podman-docker"),
+        ("docker.networks.nemoclaw", {"gateway_of": "", "mtu": 1500}, "network_name", "error", "is there, and not ours", "nemoclaw_gateway.name"),
+        ("docker.networks.bridge.mtu", 9000, "mtu", "warning", "eth0 1500, larger networks: bridge 9000", '"mtu": 1500'),
+        ("networks.mtu.eth0", 1400, "mtu", "warning", "eth0 1400", '"mtu": 1400'),
+        ("dns.answers", {"10.1.0.1": ""}, "dns dns_container", "warning", "10.1.0.1: no answer", "/etc/"),
+        ("dns.answers", {"10.1.0.1": "SERVFAIL"}, "dns dns_container", "warning", "10.1.0.1: SERVFAIL", "/etc/"),
+        ("dns.container", ["10.9.9.9"], "dns_container", "warning", "10.9.9.9: no answer", "/etc/docker/daemon.json"),
+        ("dns.default_bridge", ["8.8.8.8"], "dns_container", "info", "gives 8.8.8.8", "docker build"),
+        (
+            "firewall",
+            {"manager": "ufw", "readable": True, "ports": [{"port": 8080, "verdict": "drop", "chain": "INPUT"}]},
+            "firewall",
+            "error",
+            "ufw (chain INPUT) drops what sandboxes (172.30.200.0/24) send to port 8080 of 172.30.200.1",
+            "ufw allow in proto tcp from 172.30.200.0/24 to 172.30.200.1 port 8080",
+        ),
+        (
+            "proxy",
+            {"http_proxy": "http://p:3128", "https_proxy": "", "no_proxy": "localhost,127.0.0.0/8"},
+            "docker_proxy",
+            "warning",
+            "the engine none",
+            "proxies",
+        ),
         ("docker.storage_driver", "vfs", "docker_storage", "warning", "vfs in /var/lib/docker", "overlay2"),
         ("docker.version", "19.3.9", "docker_version", "error", "19.3.9", "20.10.0"),
         ("docker.engine", "podman", "docker_engine", "error", "podman", "docker.io"),
         ("docker.errors", ["no space"], "docker_running", "error", "no space", "docker info"),
-        ("docker", {"present": False, "cli": "", "running": False, "error": ""}, "docker_present", "error", "no Docker", "apt-get install docker.io"),
+        ("docker", {**NO_ENGINE, "present": False, "cli": ""}, "docker_present", "error", "no Docker", "apt-get install docker.io"),
         (
             "docker",
-            {"present": True, "cli": "/usr/bin/docker", "running": False, "error": "[Errno 111] Connection refused"},
+            {**NO_ENGINE, "error": "[Errno 111] Connection refused"},
             "docker_running",
             "error",
             "Connection refused",
@@ -134,7 +209,7 @@ HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.s
         ),
         (
             "docker",
-            {"present": True, "cli": "", "running": False, "error": "[Errno 13] Permission denied"},
+            {**NO_ENGINE, "error": "[Errno 13] Permission denied"},
             "docker_running",
             "error",
             "Permission denied",
@@ -143,17 +218,26 @@ HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.s
         ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": "0.1.2"}, "openshell", "error", "0.1.2", "below 0.1.0"),
         ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": "0.0.36"}, "openshell", "error", "0.0.36", "from 0.0.72"),
         ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": ""}, "openshell", "error", "unknown version", "from 0.0.72"),
+        ("cdi.units", {"nvidia-cdi-refresh.service": "failed"}, "cdi_refresh", "warning", "nvidia-cdi-refresh.service failed", "journalctl"),
         ("existing", [{"kind": "nemoclaw", "what": "/home/ann/.nemoclaw/sandboxes.json"}], "existing", "info", "/home/ann", "left alone"),
-        ("proxy", {"http_proxy": "", "https_proxy": "http://p:3128", "no_proxy": "localhost"}, "proxy", "warning", "http://p:3128", "Add 127.0.0.1 to"),
+        (
+            "proxy",
+            {"http_proxy": "", "https_proxy": "http://p:3128", "no_proxy": "localhost"},
+            "docker_proxy proxy",
+            "warning",
+            "http://p:3128",
+            "Add 127.0.0.1 to",
+        ),
         ("gpu.status", "driver", "gpu", "warning", "", ""),
     ],
 )
 def test_fault(host_facts, path, value, name, severity, detail, remedy):
     faults = failed(change(host_facts, path, value))
-    assert list(faults) == [name]
-    assert faults[name]["severity"] == severity
-    assert detail in faults[name]["detail"]
-    assert remedy in faults[name]["remedy"]
+    names = name.split()
+    assert sorted(faults) == names
+    assert faults[names[-1]]["severity"] == severity
+    assert detail in faults[names[-1]]["detail"]
+    assert remedy in faults[names[-1]]["remedy"]
 
 
 @pytest.mark.parametrize(
@@ -182,13 +266,16 @@ def test_port_held(host_facts, holder, ours, severity, remedy):
 
 def test_every_error_at_once_gravest_first(host_facts):
     broken = change(change(change(host_facts, "init", "tini"), "cpus", 1), "existing", [{"kind": "nemoclaw", "what": "x"}])
-    results = checks.run(broken, LIMITS)
+    results = suite.run(broken, LIMITS)
     assert [one["name"] for one in results[:3]] == ["init", "cpus", "existing"]
     assert all(one["ok"] for one in results[3:])
-    lines = checks.report(results)
-    assert [line.split()[0] for line in lines] == ["ERROR", "WARNING", "INFO"]
+    assert suite.ok(results) is False
+    lines = suite.table(results)
+    assert [line.split()[0] for line in lines[:6]] == ["ERROR", "->", "WARNING", "->", "INFO", "->"]
     assert "PID 1 is tini" in lines[0]
-    assert "->" in lines[0]
+    assert lines[0].index("PID 1") == lines[2].index("1 CPUs")
+    assert [line.split()[0] for line in lines[6:-1]] == ["ok"] * (len(results) - 3)
+    assert lines[-1] == f"{len(results)} checks: 1 error, 1 warning, 1 info"
 
 
 def test_what_the_caller_repairs_is_a_warning(host_facts):
@@ -196,8 +283,83 @@ def test_what_the_caller_repairs_is_a_warning(host_facts):
     assert failed(broken, repair=["python_modules"])["python_modules"]["severity"] == "warning"
 
 
+@pytest.mark.parametrize(
+    ("repair", "path", "value"),
+    [
+        ("docker", "docker", {**NO_ENGINE, "present": False}),
+        ("docker", "docker", NO_ENGINE),
+        ("group", "users.nemoclaw", {"uid": 999, "groups": []}),
+        ("firewall", "firewall.ports", [{"port": 8080, "verdict": "drop", "chain": "INPUT"}]),
+        ("clock", "clock.offset_s", 4000),
+    ],
+)
+def test_a_repair_that_is_allowed_stops_nothing(host_facts, repair, path, value):
+    broken = change(host_facts, path, value)
+    (fault,) = failed(broken).values()
+    assert fault["severity"] == "error"
+    (fault,) = failed(broken, repair=[repair]).values()
+    assert fault["severity"] == "warning"
+    assert fault["remedy"].startswith("Repaired by this run.")
+
+
+def test_gpu_of_a_host_without_what_containers_need(host_facts):
+    gpu = {"index": 0, "name": "NVIDIA L4", "memory_mb": 23034, "unified": False, "mig": "", "mig_devices": []}
+    broken = change(host_facts, "gpu", dict(host_facts["gpu"], status="ok", detail="", platform="linux", gpus=[gpu], driver_version="470.256.02"))
+    assert {name: one["severity"] for name, one in failed(broken).items()} == {
+        "nvidia_driver": "warning", "nvidia_toolkit": "info", "docker_cdi": "info", "cdi": "info",
+    }  # fmt: skip
+    asked = failed(broken, gpu=True)
+    assert [asked[name]["severity"] for name in ("nvidia_toolkit", "docker_cdi", "cdi")] == ["error"] * 3
+    assert "Docker 20.10.24+dfsg1 knows no CDI" in asked["docker_cdi"]["detail"]
+    assert {one["severity"] for one in failed(broken, gpu=True, repair=["cdi"]).values()} == {"warning"}
+    assert failed(host_facts, gpu=True)["gpu"]["severity"] == "error"
+
+
+def test_a_specification_of_other_gpus_is_stale(host_facts):
+    gpus = [{"index": index, "name": "NVIDIA L4", "memory_mb": 23034, "unified": False, "mig": "", "mig_devices": []} for index in (0, 1)]
+    found = change(host_facts, "gpu", dict(host_facts["gpu"], status="ok", platform="linux", gpus=gpus, driver_version="550.54"))
+    found["cdi"].update(
+        ctk="/usr/bin/nvidia-ctk", version="1.17.8", specs=[{"path": "/etc/cdi/nvidia.yaml", "kind": "nvidia.com/gpu", "devices": ["0", "all"]}]
+    )
+    found["docker"]["cdi_spec_dirs"] = ["/etc/cdi"]
+    (fault,) = failed(found).values()
+    assert (fault["name"], fault["detail"]) == ("cdi", "/etc/cdi/nvidia.yaml lacks nvidia.com/gpu=1")
+
+
+def test_ports_of_services_are_told_and_never_a_fault(host_facts):
+    holder = {**HOLDER, "process": "ollama", "unit": "ollama.service"}
+    results = suite.run(change(host_facts, "services", [{"port": 11434, "purpose": "Ollama", "listeners": [holder]}]), LIMITS)
+    (told,) = [one for one in results if one["name"] == "port_11434"]
+    assert (told["ok"], told["severity"]) == (True, "info")
+    assert "held by ollama (pid 812, user www-data, ollama.service)" in told["detail"]
+
+
+def test_a_disk_for_models_is_looked_at_where_it_will_be(host_facts):
+    found = change(host_facts, "disks./srv/models", {**host_facts["disks"]["/"], "purpose": "models", "free_gb": 60})
+    wanted = [{"path": "/srv/models", "purpose": "models", "min_gb": 80}]
+    assert failed(found, disks=wanted)["disk_srv_models"]["detail"] == "60 GB free on /srv/models (models), 80 are the minimum"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "no_proxy", "excepted"),
+    [
+        ("127.0.0.1", "localhost,127.0.0.1", True),
+        ("127.0.0.1", "localhost 127.0.0.0/8", True),
+        ("172.30.200.0/24", "172.16.0.0/12", True),
+        ("172.30.200.0/24", "172.30.200.1", False),
+        ("host.openshell.internal", ".internal", True),
+        ("host.openshell.internal", "*.openshell.internal", True),
+        ("host.openshell.internal", "openshell", False),
+        ("inference.local", "*", True),
+        ("localhost", "", False),
+    ],
+)
+def test_no_proxy(wanted, no_proxy, excepted):
+    assert network_checks.excepted(wanted, no_proxy) is excepted
+
+
 def test_two_programs_of_openshell_are_judged_each(host_facts):
-    programs = {name: {"path": f"/usr/local/bin/{name}", "version": "0.0.106"} for name in facts.BINARIES}
+    programs = {name: {"path": f"/usr/local/bin/{name}", "version": "0.0.106"} for name in installed.BINARIES}
     assert failed(change(host_facts, "openshell", programs)) == {}
     programs["openshell-gateway"]["version"] = "0.1.0"
     assert list(failed(change(host_facts, "openshell", programs))) == ["openshell_gateway"]
@@ -211,6 +373,113 @@ def test_distribution():
 
 def test_memory():
     assert facts.memory_of("MemTotal:       127600748 kB\nMemFree: 1 kB\nSwapTotal:       2097148 kB\n") == {"MemTotal": 124610, "SwapTotal": 2047}
+
+
+def test_who_may_make_user_namespaces():
+    assert kernel.user_namespaces("96363", "", "") == "all"
+    assert kernel.user_namespaces("96363", "1", "1") == "confined"  # Ubuntu 24.04
+    assert kernel.user_namespaces("96363", "0", "") == "root"
+    assert kernel.user_namespaces("0", "1", "0") == kernel.user_namespaces("", "", "") == "none"
+
+
+def test_controllers_of_cgroup_version_1():
+    assert kernel.enabled("#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t197\t1\nmemory\t4\t291\t0\npids\t8\t225\t1\n") == ["cpu", "pids"]
+
+
+def test_the_file_system_of_a_path_that_is_not_there_yet(tmp_path):
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    mounts = "overlay / overlay rw 0 0\n/dev/sda1 /srv ext4 rw,noexec,nodev 0 0\nnas:/x /srv/my\\040data nfs4 rw 0 0\n/dev/sdb1 /srv xfs ro 0 0\n"
+    (tmp_path / "proc" / "self" / "mounts").write_text(mounts)
+    (tmp_path / "srv" / "my data").mkdir(parents=True)
+    found = storage.read(Host(str(tmp_path)), {"/srv/models/cache": "models", "/srv/my data/x": "more", "/var/lib/docker": "engine"})
+    assert [(one["mount"], one["type"], one["options"]) for one in found.values()] == [
+        ("/srv", "xfs", ["ro"]),  # what was mounted last is seen
+        ("/srv/my data", "nfs4", []),
+        ("/", "overlay", []),
+    ]
+
+
+def test_the_data_root_of_an_engine_that_is_off(tmp_path):
+    host = Host(str(tmp_path))
+    assert storage.data_root(host, {"data_root": "/srv/docker"}) == "/srv/docker"
+    assert storage.data_root(host, {}) == "/var/lib/docker"
+    (tmp_path / "etc" / "docker").mkdir(parents=True)
+    (tmp_path / "etc" / "docker" / "daemon.json").write_text('{"data-root": "/data/docker"}')
+    assert storage.data_root(host, {}) == "/data/docker"
+    (tmp_path / "etc" / "docker" / "daemon.json").write_text("{broken")
+    assert storage.data_root(host, {}) == "/var/lib/docker"
+
+
+def test_a_credential_helper_that_is_not_there(tmp_path):
+    (tmp_path / "home" / "ann" / ".docker").mkdir(parents=True)
+    config = tmp_path / "home" / "ann" / ".docker" / "config.json"
+    config.write_text('{"credsStore": "desktop", "credHelpers": {"registry.example.org": "pass"}}')
+    assert engine.credential_helper(Host(str(tmp_path)), "/home/ann") == "docker-credential-desktop"
+    (tmp_path / "usr" / "bin").mkdir(parents=True)
+    for name in ("desktop", "pass"):
+        (tmp_path / "usr" / "bin" / f"docker-credential-{name}").touch(mode=0o755)
+    assert engine.credential_helper(Host(str(tmp_path)), "/home/ann") == ""
+    config.write_text("[]")
+    assert engine.credential_helper(Host(str(tmp_path)), "/home/ann") == ""
+    assert engine.credential_helper(Host(str(tmp_path)), "/home/nobody") == ""
+
+
+def test_proxies_of_all_sessions(tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "environment").write_text('PATH="/usr/bin"\nHTTPS_PROXY="http://me:canary-password@proxy:3128"\nno_proxy=localhost,.example.org\n')
+    found = network.proxies(Host(str(tmp_path)))
+    assert found == {"http_proxy": "", "https_proxy": "http://me:********@proxy:3128", "no_proxy": "localhost,.example.org"}
+    monkeypatch.setenv("https_proxy", "http://other:3128")
+    assert network.proxies(Host(str(tmp_path)))["https_proxy"] == "http://other:3128"
+
+
+def test_name_servers():
+    assert resolver.nameservers("# x\nnameserver 127.0.0.53\noptions edns0\nnameserver fe80::1%eth0\nnameserver nonsense\n") == ["127.0.0.53", "fe80::1"]
+
+
+def test_resolvers_behind_systemds_stub_and_what_docker_makes_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(resolver, "ask", lambda servers, timeout: dict.fromkeys(servers, "NXDOMAIN"))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "resolv.conf").write_text("nameserver 127.0.0.53\n")
+    assert resolver.read(Host(str(tmp_path)), [])["default_bridge"] == ["8.8.8.8", "8.8.4.4"]
+    (tmp_path / "run" / "systemd" / "resolve").mkdir(parents=True)
+    (tmp_path / "run" / "systemd" / "resolve" / "resolv.conf").write_text("nameserver 10.1.0.1\n")
+    found = resolver.read(Host(str(tmp_path)), [])
+    assert found == {"servers": ["10.1.0.1"], "answers": {"10.1.0.1": "NXDOMAIN"}, "container": ["10.1.0.1"], "default_bridge": ["10.1.0.1"]}
+    found = resolver.read(Host(str(tmp_path)), ["10.7.7.7"])
+    assert (found["container"], found["default_bridge"], sorted(found["answers"])) == (["10.7.7.7"], ["10.7.7.7"], ["10.1.0.1", "10.7.7.7"])
+
+
+def test_a_server_that_resolves_one_that_is_silent_and_one_that_is_not_there(monkeypatch):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        server.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(resolver, "PORT", server.getsockname()[1])
+        silent.bind(("127.0.0.2", resolver.PORT))
+
+        def resolve():
+            packet, client = server.recvfrom(4096)
+            asked.append(packet)
+            server.sendto(bytes([packet[0] ^ 1]) + packet[1:2] + b"\x81\x83" + packet[4:], client)  # an answer to another question
+            server.sendto(packet[:2] + b"\x81\x83" + packet[4:], client)
+
+        asked = []
+        thread = threading.Thread(target=resolve)
+        thread.start()
+        started = time.monotonic()
+        answers = resolver.ask(["127.0.0.1", "127.0.0.2", "127.0.0.3"], 0.6)
+        thread.join()
+    assert time.monotonic() - started < 3
+    assert answers == {"127.0.0.1": "NXDOMAIN", "127.0.0.2": "", "127.0.0.3": "Connection refused"}
+    assert asked[0].endswith(b"\x07invalid\0\0\1\0\1")
+
+
+def test_unit_states():
+    shown = "Id=chrony.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=ufw.service\nLoadState=not-found\n"
+    assert facts.unit_states(shown)["chrony.service"]["ActiveState"] == "active"
+    assert list(facts.unit_states(shown)) == ["chrony.service"]
+    assert facts.unit_states("") == {}
 
 
 def test_listening_sockets():
@@ -243,17 +512,18 @@ def test_unit_of_a_process():
 
 
 def test_routes():
-    assert facts.routes(ROUTE) == ["10.213.94.0/24", "172.17.0.0/16"]
+    assert network.routes(ROUTE) == ["10.213.94.0/24", "172.17.0.0/16"]
 
 
 def test_engine_described():
     recorded = json.loads((RECORDED / "docker-26.1.5.json").read_text())
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [])
     assert (found["engine"], found["version"], found["storage_driver"], found["data_root"]) == ("docker", "26.1.5+dfsg1", "overlay2", "/var/lib/docker")
-    assert found["networks"]["bridge"] == {"driver": "bridge", "subnets": ["172.17.0.0/16"], "gateway": "172.17.0.1"}
+    bridge = {"driver": "bridge", "subnets": ["172.17.0.0/16"], "gateway": "172.17.0.1", "interface": "docker0", "mtu": 1500, "gateway_of": ""}
+    assert found["networks"]["bridge"] == bridge
     recorded["version"]["Components"][0]["Name"] = "Podman Engine"
     recorded["info"]["HttpProxy"] = "http://me:canary-password@proxy:3128"
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [])
     assert found["engine"] == "podman"
     assert found["http_proxy"] == "http://me:********@proxy:3128"
 
@@ -264,7 +534,8 @@ def test_engine_that_does_not_answer(tmp_path):
     found = engine.read(Host(str(tmp_path)))
     assert (found["present"], found["running"]) == (True, False)
     assert found["error"]
-    assert engine.read(Host(str(tmp_path / "empty"))) == {"cli": "", "present": False, "running": False, "error": "", "packages": []}
+    found = engine.read(Host(str(tmp_path / "empty")))
+    assert found == {"cli": "", "present": False, "running": False, "error": "", "packages": [], "snap": False, "rootless_sockets": []}
 
 
 def test_installations_of_others(tmp_path):
@@ -276,11 +547,13 @@ def test_installations_of_others(tmp_path):
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    found = facts.existing(Host(str(tmp_path)), {})
+    docker = {"sandboxes": [{"name": name, "gateway": name, "state": "running"} for name in ("theirs", "nemoclaw")]}
+    found = installed.existing(Host(str(tmp_path)), docker, ["nemoclaw"])
     assert [(one["kind"], one["what"]) for one in found] == [
         ("nemoclaw", "/home/ann/.nemoclaw/sandboxes.json"),
         ("openshell", "/home/ann/.local/state/nemoclaw/openshell-docker-gateway-8090"),
         ("openshell", "/usr/lib/systemd/user/openshell-gateway.service"),
+        ("sandbox", "sandbox theirs of gateway theirs (running)"),
     ]
 
 
@@ -288,7 +561,8 @@ def test_versions_of_programs(tmp_path):
     program = tmp_path / "openshell"
     program.write_text("#!/bin/sh\necho openshell 0.0.106\n")
     program.chmod(0o755)
-    found = facts.binaries(Host(), str(tmp_path))
+    asked = installed.commands(Host(), str(tmp_path))
+    found = installed.binaries(asked, facts.answers(Host(), asked))
     assert found["openshell"] == {"path": str(program), "version": "0.0.106"}
 
 
@@ -307,7 +581,7 @@ def test_this_machine(monkeypatch):
         port = server.getsockname()[1]
         ports = [{"port": port, "address": "127.0.0.1", "purpose": "test", "ours": "", "variable": ""}]
         spent = time.process_time()
-        found = facts.gather(Host(), [user, "no-such-user"], ports, "/usr/local/bin", 5)
+        found = facts.gather(Host(), {**LIMITS, "users": [user, "no-such-user"], "ports": ports})
         spent = time.process_time() - spent
     assert spent < 0.5
     assert json.loads(json.dumps(found)) == found
@@ -319,15 +593,17 @@ def test_this_machine(monkeypatch):
     assert found["python"]["version"] == ".".join(str(part) for part in sys.version_info[:3])
     assert found["disks"]["/"]["total_gb"] >= found["disks"]["/"]["free_gb"] >= 0
     assert "127.0.0.1" in found["networks"]["addresses"].values()
-    assert {one["name"] for one in checks.run(found, LIMITS)} >= {"platform", "init", "docker_present", f"port_{port}", "gpu"}
+    assert {one["name"] for one in suite.run(found, LIMITS)} >= {"platform", "init", "docker_present", f"port_{port}", "gpu"}
 
 
 def test_facts_are_the_same_twice():
-    first, second = (facts.gather(Host(), ["root"], [], "/usr/local/bin", 5) for _time in range(2))
+    first, second = (facts.gather(Host(), {**LIMITS, "users": ["root"]}) for _time in range(2))
     for one in (first, second):
         for disk in one["disks"].values():
-            disk.pop("free_gb")
+            for name in ("free_gb", "free_inodes_percent"):
+                disk.pop(name)
         one["docker"].pop("containers_running", None)
         one["docker"].pop("networks", None)
-        one.pop("networks")
+        for name in ("networks", "dns", "cdi", "clock"):
+            one.pop(name)
     assert json.dumps(first) == json.dumps(second)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import socket
@@ -18,7 +19,7 @@ import ansible_collections.nemoclaw.fleet as collection
 COLLECTIONS = pathlib.Path(next(iter(collection.__path__))).parents[2]
 ROLE = pathlib.Path(__file__).resolve().parents[2] / "roles" / "preflight"
 # faults that the machine of the tests may have
-TOLERATED = ["init", "python_modules", "docker_present", "docker_running", "docker_version", "openshell", "openshell_gateway", "openshell_sandbox"]
+TOLERATED = ["init", "python_modules", "docker", "docker_engine", "docker_data", "openshell", "openshell_gateway", "openshell_sandbox", "seccomp"]
 
 
 def play(folder, *flags, **variables):
@@ -73,9 +74,24 @@ def test_limits_are_the_blueprints_unless_given(tmp_path):
     assert "CPUs, 100000 are the minimum" in output
 
 
+def test_reports_on_the_controller(tmp_path, held_ports):
+    folder = tmp_path / "reports"
+    code, output = play(tmp_path, "--check", preflight_ports=[{"port": held_ports[0]}], preflight_report_dir=str(folder), preflight_show="all")
+    assert code == 2, output
+    report = json.loads((folder / "localhost-preflight.json").read_text())
+    assert report["ok"] is False
+    (fault,) = [one for one in report["checks"] if one["severity"] == "error" and not one["ok"]]
+    assert fault["name"] == f"port_{held_ports[0]}"
+    page = (folder / "localhost-preflight.md").read_text()
+    assert f"| **error** | `port_{held_ports[0]}` | {fault['detail']} | {fault['remedy']} |" in page
+    assert page.count("\n| ") == len(report["checks"]) + 1
+    assert f"# localhost: {len(report['checks'])} checks: 1 error" in page
+    assert "ok       platform" in output
+
+
 def test_one_module_execution():
     tasks = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())
-    on_the_controller = {"ansible.builtin.debug", "ansible.builtin.fail"}
+    on_the_controller = {"ansible.builtin.debug", "ansible.builtin.fail", "ansible.builtin.include_tasks"}
     actions = [next(key for key in task if "." in key) for task in tasks]
     assert [action for action in actions if action not in on_the_controller] == ["nemoclaw.fleet.host_probe"]
 

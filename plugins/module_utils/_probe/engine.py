@@ -10,10 +10,12 @@ import ipaddress
 import json
 import re
 import socket
+import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 SOCKET = "/var/run/docker.sock"
+SANDBOXES = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["openshell.ai/managed-by=openshell"]}')
 # packages that bring an engine, or stand in its place
 PACKAGES = ("docker.io", "docker-ce", "moby-engine", "podman-docker")
 
@@ -51,15 +53,22 @@ def ask(path: str, *requests: str, timeout: float = 5) -> list:
 def read(host: Host) -> dict:
     """The C(docker) facts, see RETURN of host_probe for their shape."""
     cli = host.which("docker")
-    facts = {"cli": cli, "present": bool(cli or host.exists(SOCKET) or host.which("dockerd")), "running": False, "error": ""}
-    facts["packages"] = installed(host)
+    facts = {
+        "cli": cli,
+        "present": bool(cli or host.exists(SOCKET) or host.which("dockerd")),
+        "running": False,
+        "error": "",
+        "packages": installed(host),
+        "snap": host.exists("/snap/docker/current"),
+        "rootless_sockets": host.glob("/run/user/*/docker.sock"),
+    }
     if not facts["present"]:
         return facts
     try:
-        version, info, networks = ask(host.path(SOCKET), "/version", "/info", "/networks")
+        version, info, networks, sandboxes = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES)
     except (OSError, ValueError) as exc:
         return dict(facts, error=str(exc))
-    return dict(facts, running=True, **describe(version, info, networks))
+    return dict(facts, running=True, **describe(version, info, networks, sandboxes))
 
 
 def installed(host: Host) -> list[str]:
@@ -68,7 +77,17 @@ def installed(host: Host) -> list[str]:
     return [name for name in PACKAGES if f"{name} installed" in shown.splitlines()]
 
 
-def describe(version: dict, info: dict, networks: list[dict]) -> dict:
+def credential_helper(host: Host, home: str) -> str:
+    """The program that an account's client asks for registry credentials and that is not there; an empty string when all is well."""
+    try:
+        settings = json.loads(host.text(f"{home}/.docker/config.json") or "{}") if home else {}
+        wanted = {settings.get("credsStore"), *(settings.get("credHelpers") or {}).values()}
+    except (ValueError, AttributeError):
+        return ""
+    return next((f"docker-credential-{name}" for name in sorted(filter(None, wanted)) if not host.which(f"docker-credential-{name}")), "")
+
+
+def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict]) -> dict:
     """The facts in the engine's answers. Pure."""
     podman = any("podman" in part.get("Name", "").lower() for part in version.get("Components") or [])
     return {
@@ -88,6 +107,7 @@ def describe(version: dict, info: dict, networks: list[dict]) -> dict:
         "https_proxy": mask_url(info.get("HttpsProxy", "")),
         "no_proxy": info.get("NoProxy", ""),
         "networks": {network["Name"]: _describe_network(network) for network in sorted(networks, key=lambda one: one["Name"])},
+        "sandboxes": sorted((_describe_sandbox(one) for one in sandboxes), key=lambda one: (one["gateway"], one["name"])),
     }
 
 
@@ -96,7 +116,22 @@ def _describe_network(network: dict) -> dict:
     gateways = [pool["Gateway"] for pool in pools if pool.get("Gateway")]
     if not gateways and network.get("Driver") == "bridge" and pools:  # the engine takes the first address, but older ones do not say so
         gateways = [str(next(ipaddress.ip_network(pools[0]["Subnet"], strict=False).hosts()))]
-    return {"driver": network.get("Driver", ""), "subnets": [pool["Subnet"] for pool in pools], "gateway": next(iter(gateways), "")}
+    options = network.get("Options") or {}
+    bridge = network.get("Driver") == "bridge"
+    return {
+        "driver": network.get("Driver", ""),
+        "subnets": [pool["Subnet"] for pool in pools],
+        "gateway": next(iter(gateways), ""),
+        "interface": (options.get("com.docker.network.bridge.name") or f"br-{network.get('Id', '')[:12]}") if bridge else "",
+        "mtu": int(options.get("com.docker.network.driver.mtu") or 1500) if bridge else 0,
+        "gateway_of": (network.get("Labels") or {}).get("openshell.ai/sandbox-namespace", ""),
+    }
+
+
+def _describe_sandbox(container: dict) -> dict:
+    labels = container.get("Labels") or {}
+    name = labels.get("openshell.ai/sandbox-name") or next(iter(container.get("Names") or ["?"])).lstrip("/")
+    return {"name": name, "gateway": labels.get("openshell.ai/sandbox-namespace", ""), "state": container.get("State", "")}
 
 
 def mask_url(url: str) -> str:

@@ -6,71 +6,76 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import grp
 import importlib.metadata
 import importlib.util
-import ipaddress
 import os
 import platform
 import pwd
 import re
-import socket
-import struct
+import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi, gpus
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine, listeners
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import clock, engine, firewall, installed, kernel, listeners, network, resolver, storage
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 PYTHON_MODULES = {"docker": "docker", "requests": "requests", "yaml": "PyYAML"}  # module -> distribution
-BINARIES = ("openshell", "openshell-gateway", "openshell-sandbox")
-# What NemoClaw and OpenShell leave when they install themselves; our own ~/.nemoclaw holds only runs/.
-TRACES = (
-    ("nemoclaw", "/home/*/.nemoclaw/sandboxes.json"),
-    ("nemoclaw", "/root/.nemoclaw/sandboxes.json"),
-    ("nemoclaw", "/home/*/.nemoclaw/onboard-session.json"),
-    ("nemoclaw", "/root/.nemoclaw/onboard-session.json"),
-    ("openshell", "/home/*/.local/state/nemoclaw/openshell-docker-gateway*"),
-    ("openshell", "/root/.local/state/nemoclaw/openshell-docker-gateway*"),
-    ("openshell", "/usr/lib/systemd/user/openshell-gateway.service"),
-    ("openshell", "/usr/local/lib/systemd/user/openshell-gateway.service"),
-)
-SIOCGIFADDR = 0x8915
-LANDLOCK_CREATE_RULESET = 444
-LANDLOCK_VERSION_FLAG = 1
+# units whose state tells who keeps the clock, who administers the firewall, and whether CDI specifications are kept up to date
+UNITS = (*(f"{name}.service" for name in (*clock.SERVICES, "firewalld", "nftables", "nvidia-cdi-refresh")), "nvidia-cdi-refresh.path")
+UNIT_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
 
 
-def gather(host: Host, users: list[str], ports: list[dict], bin_dir: str, gpu_timeout: float) -> dict:
-    """Everything, as RETURN of host_probe describes it. C(ports) is C([{port, address, purpose, ours}])."""
+def gather(host: Host, options: dict[str, t.Any]) -> dict:
+    """Everything, as RETURN of host_probe describes it; C(options) are its options."""
     memory = memory_of(host.text("/proc/meminfo"))
     docker = engine.read(host)
-    names = sorted(set(users))
+    wanted = options["network"]
+    interface = docker.get("networks", {}).get(wanted["name"], {}).get("interface", "")
+    packets = [firewall.Packet(wanted["subnet"], wanted["address"], port, interface) for port in wanted["ports"]]
+    programs = installed.commands(host, options["bin_dir"])
+    said = answers(host, {**programs, **firewall.commands(host), "units": [host.which("systemctl"), "show", "-p", ",".join(UNIT_PROPERTIES), *UNITS]})
+    units = unit_states(said["units"].stdout)
+    data_root = storage.data_root(host, docker)
     return {
         "system": platform.system(),
         "arch": platform.machine(),
-        "kernel": platform.release(),
         "distribution": distribution(host.text("/etc/os-release")),
         "glibc": glibc(),
         "init": host.text("/proc/1/comm"),
-        "cgroup_version": 2 if host.exists("/sys/fs/cgroup/cgroup.controllers") else 1,
-        "landlock_abi": landlock_abi(),
-        "lsm": sorted(filter(None, host.text("/sys/kernel/security/lsm").split(","))),
+        **kernel.read(host),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mb": memory["MemTotal"],
         "swap_mb": memory["SwapTotal"],
-        "disks": {path: disk(host.path(path)) for path in ["/", docker.get("data_root")] if path and host.exists(path)},
+        "disks": storage.read(host, {"/": "system", data_root: "engine", **{one["path"]: one["purpose"] for one in options["disks"]}}),
         "python": {"version": platform.python_version(), "modules": {name: module_version(name) for name in PYTHON_MODULES}},
-        "users": {name: account(name) for name in names},
+        "users": {name: account(name) for name in sorted(set(options["users"]))},
+        "lingering": installed.lingering(host),
         "docker": docker,
-        "openshell": binaries(host, bin_dir),
-        "ports": listeners.read(host, ports),
-        "networks": {"routes": routes(host.text("/proc/net/route")), "addresses": addresses()},
-        "proxy": {name: engine.mask_url(os.environ.get(name) or os.environ.get(name.upper(), "")) for name in ("http_proxy", "https_proxy", "no_proxy")},
-        "existing": existing(host, docker),
-        "gpu": gpus.read(host, memory["MemTotal"], gpu_timeout),
-        "cdi": cdi.read(host),
+        "data_root": data_root,
+        "credential_helpers": {name: engine.credential_helper(host, home_of(name)) for name in sorted(set(options["users"]))},
+        "openshell": installed.binaries(programs, said),
+        "ports": listeners.read(host, options["ports"]),
+        "services": listeners.read(host, [dict(one, address="0.0.0.0") for one in options["services"]]),
+        "networks": network.read(host),
+        "proxy": network.proxies(host),
+        "dns": resolver.read(host, storage.daemon_settings(host).get("dns") or []),
+        "firewall": firewall.read(host, packets, said, units),
+        "clock": clock.read(options["controller_time"], units),
+        "existing": installed.existing(host, docker, installed.own_gateways(host)),
+        "gpu": gpus.read(host, memory["MemTotal"], options["gpu_timeout"]),
+        "cdi": {**cdi.read(host), "units": {name: one["ActiveState"] for name, one in units.items() if "cdi-refresh" in name and one["LoadState"] == "loaded"}},
     }
+
+
+def answers(host: Host, commands: dict[str, list[str]]) -> dict:
+    """How each command ended, by its name; they run side by side."""
+    return dict(zip(commands, host.run(*commands.values())))
+
+
+def unit_states(shown: str) -> dict[str, dict[str, str]]:
+    """The properties of each unit in what C(systemctl show) printed."""
+    entries = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in shown.split("\n\n")]
+    return {entry["Id"]: entry for entry in entries if set(UNIT_PROPERTIES) <= set(entry)}
 
 
 def distribution(os_release: str) -> dict:
@@ -98,12 +103,6 @@ def memory_of(meminfo: str) -> dict[str, int]:
     return {name: int(values.get(name, 0)) // 1024 for name in ("MemTotal", "SwapTotal")}
 
 
-def disk(path: str) -> dict[str, int]:
-    """Size of and free space on the file system of a path, in GB (10^9 bytes)."""
-    found = os.statvfs(path)
-    return {"total_gb": found.f_blocks * found.f_frsize // 10**9, "free_gb": found.f_bavail * found.f_frsize // 10**9}
-
-
 def module_version(name: str) -> str:
     """The version of a Python module of this interpreter, found without importing it; an empty string when there is none."""
     if importlib.util.find_spec(name) is None:
@@ -126,54 +125,6 @@ def account(name: str) -> dict | None:
     return {"uid": entry.pw_uid, "gid": entry.pw_gid, "home": entry.pw_dir, "shell": entry.pw_shell, "groups": sorted(groups)}
 
 
-def landlock_abi() -> int:
-    """The kernel's Landlock ABI; 0 when it is not built in or not enabled."""
-    try:
-        return max(0, ctypes.CDLL(None, use_errno=True).syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION_FLAG))
-    except (OSError, AttributeError):
-        return 0
-
-
-def binaries(host: Host, bin_dir: str) -> dict[str, dict[str, str]]:
-    """C({path, version}) of each OpenShell program in the directory, else on PATH."""
-    paths = {name: host.which(name, bin_dir) for name in BINARIES}
-    present = [name for name in BINARIES if paths[name]]
-    versions = dict.fromkeys(BINARIES, "")
-    for name, outcome in zip(present, host.run(*[(paths[name], "--version") for name in present])):
-        found = re.search(r"\d+\.\d+\.\d+\S*", outcome.output)
-        versions[name] = found.group() if found else ""
-    return {name: {"path": paths[name], "version": versions[name]} for name in BINARIES}
-
-
-def routes(table: str) -> list[str]:
-    """The IPv4 networks this host has a route to, but for the default route: a chosen subnet must not overlap them."""
-    found = set()
-    for line in table.splitlines()[1:]:
-        cells = line.split()
-        destination, mask = (socket.inet_ntoa(struct.pack("=I", int(cells[index], 16))) for index in (1, 7))
-        found.add(ipaddress.ip_network(f"{destination}/{mask}"))
-    return [str(network) for network in sorted(found) if network.prefixlen]
-
-
-def addresses() -> dict[str, str]:
-    """The first IPv4 address of each interface that has one."""
-    found = {}
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _index, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name[:15].encode()))
-            except OSError:
-                continue
-            found[name] = socket.inet_ntoa(answer[20:24])
-    return dict(sorted(found.items()))
-
-
-def existing(host: Host, docker: dict) -> list[dict[str, str]]:
-    """Traces of a NemoClaw or OpenShell that this collection did not install: C([{kind, what}])."""
-    paths = [(kind, path) for kind, pattern in TRACES for path in host.glob(pattern)]
-    program = host.which("nemoclaw")
-    if program:
-        paths.append(("nemoclaw", program))
-    if "openshell-cluster-nemoclaw" in docker.get("networks", {}):
-        paths.append(("openshell", "docker network openshell-cluster-nemoclaw"))
-    return [{"kind": kind, "what": what} for kind, what in paths]
+def home_of(name: str) -> str:
+    found = account(name)
+    return found["home"] if found else ""

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who holds the ports. Private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import result
+
+if t.TYPE_CHECKING:
+    from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import Facts, Results
+
+
+def ports(facts: Facts, limits: Facts) -> Results:
+    """The ports of the plan must be free, or held by their own units."""
+    return [one for port in facts["ports"] for one in _planned(port, limits["own_units"])]
+
+
+def services(facts: Facts, limits: Facts) -> Results:
+    """Ports that services of an agent usually have: not planned here, so who holds one is only told."""
+    planned = {port["port"] for port in facts["ports"]}
+    results = []
+    for port in facts["services"]:
+        if port["port"] not in planned:
+            held = ", ".join(dict.fromkeys(_who(holder) for holder in port["listeners"]))
+            results += result(f"port_{port['port']}", True, "info", f"{port['port']} ({port['purpose']}) is {f'held by {held}' if held else 'free'}")
+    return results
+
+
+def _planned(port: Facts, own_units: list[str]) -> Results:
+    name = f"port_{port['port']}"
+    where = f"{port['address']}:{port['port']}" + (f" ({port['purpose']})" if port["purpose"] else "")
+    for holder in port["listeners"]:
+        own = holder["unit"].startswith(tuple(own_units))
+        if own and holder["unit"].startswith(port["ours"]):
+            continue
+        detail = f"{where} is held by {_who(holder)} on {holder['address']}"
+        change = f"or set {port['variable']} to a free port" if port["variable"] else "or choose another port"
+        if own:
+            return result(name, False, "warning", detail, "Another unit of this collection holds it: fine when this run moves that one elsewhere.")
+        return result(name, False, "error", detail, f"{_stop(holder, port['port'])} {change}.")
+    return result(name, True, "error", f"{where} is {'held by its own unit' if port['listeners'] else 'free'}")
+
+
+def _who(holder: Facts) -> str:
+    return f"{holder['process'] or 'another program'} (pid {holder['pid'] or '?'}, user {holder['user']}{', ' if holder['unit'] else ''}{holder['unit']})"
+
+
+def _stop(holder: Facts, port: int) -> str:
+    if holder["process"] == "docker-proxy":
+        return f"Find the container with 'docker ps --filter publish={port}' and stop it,"
+    if holder["unit"]:
+        return f"Stop it ('systemctl disable --now {holder['unit']}')"
+    return f"Stop it ('kill {holder['pid']}')" if holder["pid"] else f"Find its program with 'ss -ltnp sport = :{port}' as root and stop it,"
