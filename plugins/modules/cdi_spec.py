@@ -9,7 +9,7 @@ module: cdi_spec
 short_description: The GPUs of a host as CDI devices
 version_added: 0.1.0
 description:
-  - Has the NVIDIA Container Toolkit make the CDI specification, so that every GPU or MIG device that C(nvidia-smi) lists has a name that containers can ask for.
+  - Has the NVIDIA Container Toolkit make the CDI specification, so that containers can ask for every GPU or MIG device that C(nvidia-smi) lists by a name.
   - It is made anew when a device is missing, or when driver or GPUs are no longer those it was made from.
   - Where the toolkit has units that keep it current (C(nvidia-cdi-refresh)), they are enabled and asked for it.
   - The engine must be restarted afterwards. M(nemoclaw.fleet.engine_config) does so; it is remembered until then.

@@ -84,7 +84,7 @@ def host(monkeypatch):
 
 def test_the_components_and_their_order():
     found = resources()
-    assert list(found) == ["gateway", "inference", "sandbox/assistant", "sandbox/second", "sandbox/old"]
+    assert list(found) == ["engine", "gateway", "inference", "sandbox/assistant", "sandbox/second", "sandbox/old"]
     kinds = {component: [resource.kind for resource in entries] for component, entries in found.items()}
     assert list(dict.fromkeys(kinds["gateway"])) == ["packages", "user", "file", "network", "unit", "gateway"]
     assert kinds["inference"] == ["provider", "route"]
@@ -109,7 +109,7 @@ def test_an_image_from_an_archive_is_compared_by_its_name():
 
 def test_a_host_as_planned_has_nothing_to_do(host):
     found = host()
-    assert found.changes == {"gateway": [], "inference": [], "sandbox/assistant": [], "sandbox/second": [], "sandbox/old": []}
+    assert found.changes == {"engine": [], "gateway": [], "inference": [], "sandbox/assistant": [], "sandbox/second": [], "sandbox/old": []}
     assert (found.refused, found.unknown) == ([], [])
     assert found.pending == {"engine": False, "gateway": False, "inference": False, "sandboxes": []}
 

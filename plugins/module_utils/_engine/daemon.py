@@ -103,14 +103,16 @@ class Engine(Resource):
     kind = "engine"
 
     def read(self) -> dict[str, t.Any]:
-        unit = service()
-        file, record = text_of(FILE), parsed(RECORD, text_of(RECORD))
+        record = parsed(RECORD, text_of(RECORD))
+        if self.absent and not record:  # nothing of ours, so nothing of theirs is looked at
+            return {}
+        file, unit = text_of(FILE), service()
         state = {
             "installed": unit["LoadState"] == "loaded",
             "enabled": unit["UnitFileState"] == "enabled",
             "active": unit["ActiveState"] == "active",
             "file": file,
-            "settings": parsed(FILE, file) if record or not self.absent else {},
+            "settings": parsed(FILE, file),
             "record": record,
             "pending": pending(),
             "new": file is None and not holdings(DATA_ROOT),
@@ -124,7 +126,7 @@ class Engine(Resource):
                 state.update(cdi=bool(info.get("CDISpecDirs")), data_root=info.get("DockerRootDir", ""), containers=running())
         return state
 
-    def _wanted(self, state: dict[str, t.Any]) -> tuple[dict[str, t.Any], settings.Record]:
+    def _wanted(self, state: dict[str, t.Any]) -> tuple[dict[str, t.Any], list[dict[str, t.Any]]]:
         record = state["record"].get("settings", [])
         if self.absent:
             return settings.without(state["settings"], record), []
@@ -139,6 +141,8 @@ class Engine(Resource):
         return settings.settle(state["settings"], wanted, defaults if known else {}, record)
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
+        if not state:
+            return []
         after, _record = self._wanted(state)
         different = settings.differing(state["settings"], after)
         self._refuse_loss(state, after)

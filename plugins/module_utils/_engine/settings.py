@@ -19,8 +19,6 @@ RELOADABLE = frozenset(
     )
 )  # fmt: skip
 
-Record = t.List[t.Dict[str, t.Any]]
-
 
 def merge(found: t.Any, wanted: t.Any) -> t.Any:
     """Mappings key by key, lists united, of any other two values the wanted one."""
@@ -39,7 +37,7 @@ def leaves(tree: dict[str, t.Any], path: tuple[str, ...] = ()) -> dict[tuple[str
     return found
 
 
-def recorded(found: dict[str, t.Any], wanted: dict[str, t.Any]) -> Record:
+def recorded(found: dict[str, t.Any], wanted: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     """What putting C(wanted) into C(found) changes."""
     there, record = leaves(found), []
     for path, value in leaves(wanted).items():
@@ -54,7 +52,7 @@ def recorded(found: dict[str, t.Any], wanted: dict[str, t.Any]) -> Record:
     return record
 
 
-def without(found: dict[str, t.Any], record: Record) -> dict[str, t.Any]:
+def without(found: dict[str, t.Any], record: list[dict[str, t.Any]]) -> dict[str, t.Any]:
     """C(found) with what the record put in taken out, unless somebody has changed it since."""
     result = json.loads(json.dumps(found))
     for entry in record:
@@ -76,7 +74,9 @@ def without(found: dict[str, t.Any], record: Record) -> dict[str, t.Any]:
     return result
 
 
-def settle(found: dict[str, t.Any], settings: dict[str, t.Any], defaults: dict[str, t.Any], record: Record) -> tuple[dict[str, t.Any], Record]:
+def settle(
+    found: dict[str, t.Any], settings: dict[str, t.Any], defaults: dict[str, t.Any], record: list[dict[str, t.Any]]
+) -> tuple[dict[str, t.Any], list[dict[str, t.Any]]]:
     """C((what the file is to hold, its record)).
 
     C(defaults) count together, and only where the user's own file has none of their keys. What an earlier run put in and nobody wants any more goes.

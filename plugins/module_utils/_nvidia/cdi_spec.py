@@ -22,7 +22,8 @@ PATIENCE = 120
 
 
 class CdiSpec(Resource):
-    """C({name, path}): every GPU that nvidia-smi lists is a CDI device, of the driver that runs. C(path) is where one is made when the toolkit has no unit for it.
+    """C({name, path}): every GPU that nvidia-smi lists is a CDI device, of the driver that runs. C(path) is where one is made where the
+    toolkit has no unit for it.
 
     A specification that somebody else made is taken as it is while it fits.
     """

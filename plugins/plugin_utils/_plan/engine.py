@@ -37,7 +37,7 @@ def _asks_for_gpus(variables: dict[str, t.Any]) -> bool:
 
 
 def desired(inputs: Inputs) -> dict[str, t.Any]:
-    """The C(engine) of a plan; empty where nothing was asked for: what is there then stays as it is."""
+    """The C(engine) of a plan. Where nothing was asked for, the engine stays as it is, but for what an earlier plan put into its configuration."""
     variables, data = inputs.variables, inputs.blueprint.data
     chosen, toolkit = variables.get(DOCKER, {}), variables.get(TOOLKIT, {})
     found: dict[str, t.Any] = {}
@@ -55,13 +55,14 @@ def desired(inputs: Inputs) -> dict[str, t.Any]:
     if repositories:
         found["repositories"] = repositories
     settings = _settings(inputs)
-    if settings or "cdi" in found or variables[SOURCE] != "present":
-        found["daemon"] = {
-            "name": "docker",
-            "settings": settings,
-            "defaults": data["engine"]["defaults"],
-            "allow_data_root_change": chosen.get("allow_data_root_change", False),
-        }
+    asked = bool(settings) or "cdi" in found or variables[SOURCE] != "present"
+    found["daemon"] = {
+        "name": "docker",
+        "state": "present" if asked else "absent",
+        "settings": settings,
+        "defaults": data["engine"]["defaults"] if asked else {},
+        "allow_data_root_change": chosen.get("allow_data_root_change", False),
+    }
     return found
 
 

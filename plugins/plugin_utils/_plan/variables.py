@@ -274,13 +274,27 @@ def ports(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> dict[str, in
     return found
 
 
+def network(variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The sandboxes' network as the probe wants it: the host's address on it, and the ports of the host that sandboxes must reach."""
+    gateway, url = variables["nemoclaw_gateway"], variables["nemoclaw_inference"].get("endpoint_url", "")
+    reached = {gateway["port"]}
+    if (endpoint := _loopback_port(url)) is not None:
+        reached.add(endpoint)
+    address = next(ipaddress.ip_network(gateway["subnet"]).hosts())
+    return {"name": gateway["name"], "subnet": gateway["subnet"], "address": str(address), "ports": sorted(reached)}
+
+
+def _loopback_port(url: str) -> int | None:
+    """The port of an endpoint that is on the host itself."""
+    if _url_problem(url):
+        return None
+    parts = urllib.parse.urlsplit(url)
+    return (parts.port or (443 if parts.scheme == "https" else 80)) if is_loopback(parts.hostname or "") else None
+
+
 def _port_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.Iterator[Problem]:
-    taken: dict[int, str] = {}
-    url = variables["nemoclaw_inference"].get("endpoint_url", "")
-    if not _url_problem(url):
-        parts = urllib.parse.urlsplit(url)
-        if is_loopback(parts.hostname or ""):
-            taken[parts.port or (443 if parts.scheme == "https" else 80)] = "nemoclaw_inference.endpoint_url"
+    endpoint = _loopback_port(variables["nemoclaw_inference"].get("endpoint_url", ""))
+    taken: dict[int, str] = {} if endpoint is None else {endpoint: "nemoclaw_inference.endpoint_url"}
     for variable, port in ports(variables, agents).items():
         if port in taken:
             yield Problem(variable, f"the port {port} is used by {taken[port]} too.", "Give each its own port.")
@@ -290,14 +304,15 @@ def _port_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.I
 def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, t.Any]:
     """The variables with every default filled in; C(data) is the blueprint's."""
     defaults = {key: data["gateway"][key] for key in ("name", "port", "health_port", "subnet", "log_level")}
+    repairs = variables.get("nemoclaw_preflight_repair", [])
     return {
         **variables,
         "nemoclaw_user": variables.get("nemoclaw_user", "nemoclaw"),
         "nemoclaw_openshell": {"source": "preinstalled", "bin_dir": data["openshell"]["bin_dir"], **variables.get("nemoclaw_openshell", {})},
-        "nemoclaw_docker_source": variables.get("nemoclaw_docker_source", "distribution" if "docker" in variables.get("nemoclaw_preflight_repair", []) else "present"),
+        "nemoclaw_docker_source": variables.get("nemoclaw_docker_source", "distribution" if "docker" in repairs else "present"),
         "nemoclaw_gateway": {**defaults, **variables.get("nemoclaw_gateway", {})},
         "nemoclaw_inference": variables.get("nemoclaw_inference", {}),
-        "nemoclaw_preflight_repair": variables.get("nemoclaw_preflight_repair", []),
+        "nemoclaw_preflight_repair": repairs,
         "nemoclaw_swap": {**data["swap"], **variables.get("nemoclaw_swap", {})},
         "nemoclaw_verify_prompt": variables.get("nemoclaw_verify_prompt", data["verify"]["prompt"]),
         "nemoclaw_sandboxes": [
