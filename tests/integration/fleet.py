@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -67,9 +68,10 @@ class Fleet:
 
     def play(self, playbook: str, *arguments, hosts: dict[str, dict] | None = None, **options) -> Play:
         """Run a playbook on the fleet, or on the ``hosts`` of `listing`; other options as `tests.bed.play.play` takes them."""
-        path = self.directory / "hosts.json"
-        path.write_text(json.dumps(self.listing(hosts)))
-        run = play(playbook, path, *arguments, **options)
+        with tempfile.NamedTemporaryFile("w", dir=self.directory, suffix=".json") as file:  # its own: runs may go side by side
+            json.dump(self.listing(hosts), file)
+            file.flush()
+            run = play(playbook, file.name, *arguments, **options)
         print(f"--- {playbook} {arguments} {options}: exit {run.rc}, {run.seconds:.1f} s\n{run.output}")  # shown by pytest when the test fails
         return run
 

@@ -123,6 +123,24 @@ def test_every_kind_with_a_remedy_can_be_found():
     assert set(text.REMEDIES) <= kinds
 
 
+def test_the_last_error_of_a_log():
+    """As the gateway wrote them to its journal."""
+    log = (
+        "\x1b[2m2026-11-21T16:28:13Z\x1b[0m \x1b[32m INFO\x1b[0m Starting OpenShell server bind=127.0.0.1:8080\n"
+        "Error:   × execution error: database error: failed to set permissions on /home/\n  │ nemoclaw/.nemoclaw/gateway/gateway.db\n\n"
+    )
+    said = text.last_error(log + log)
+    assert said == "execution error: database error: failed to set permissions on /home/nemoclaw/.nemoclaw/gateway/gateway.db"
+    assert text.classify(said) == "database"
+    assert text.last_error(log.splitlines()[0]) == "2026-11-21T16:28:13Z INFO Starting OpenShell server bind=127.0.0.1:8080"
+    assert text.last_error("") == ""
+
+
+@pytest.mark.parametrize("step", [step for step in steps("gateway_damaged") if step.get("exit") == 1 and step["argv"][0] != "openshell"])
+def test_damaged_certificates(step):
+    assert text.classify(text.last_error(step["stderr"])) == "pki"
+
+
 def test_fields_of_a_section():
     listing = next(step["stdout"] for step in reversed(steps("onboard_first_and_again")) if step.get("argv", [])[-2:] == ["inference", "get"])
     assert text.fields(listing, "Inference") == {"Workspace": "default", "Provider": "local", "Model": "tiny-agent", "Version": "1", "Timeout": "180s"}

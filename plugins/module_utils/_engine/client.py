@@ -21,6 +21,7 @@ except ImportError:
     docker = None
 
 
+FULL = "no space left on device"
 STALLED = "Check the network to the registry, or raise stall_timeout; what was fetched is kept."
 
 
@@ -65,13 +66,22 @@ def _client(timeout: float) -> docker.APIClient:
         raise EngineUnavailable(f"The Docker engine does not answer: {error}.", "Run 'systemctl enable --now docker'.") from error
 
 
+def refused(what: str, said: str, remedy: str = "", log: str = "") -> EngineError:
+    """The error for what the engine said; a full disk is named."""
+    if FULL in said.lower():
+        root = connect().info()["DockerRootDir"]
+        remedy = f"Free space there ('df -h {root}' and 'docker system df' show what takes it, 'docker image prune' is safe) and run again: what was made stays."
+        what = f"{what}: the disk of the engine's data root {root} is full"
+    return EngineError(f"{what}: {said.strip().rstrip('.')}{log or '.'}", remedy)
+
+
 @contextlib.contextmanager
 def translated(what: str, remedy: str = "") -> t.Iterator[None]:
     """Errors of the engine as EngineError with what was tried, silence for longer than the client waits as Stalled."""
     try:
         yield
     except docker.errors.APIError as error:
-        raise EngineError(f"{what}: {str(error.explanation or error).rstrip('.')}.", remedy) from error
+        raise refused(what, str(error.explanation or error), remedy) from error
     except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
         raise Stalled(f"{what}: the engine was silent for too long ({error}).", STALLED) from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:

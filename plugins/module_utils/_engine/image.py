@@ -19,6 +19,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client impo
     Stalled,
     connect,
     docker,
+    refused,
     translated,
     watched,
 )
@@ -210,7 +211,7 @@ def _events(stream: t.Iterable[t.Any], failure: str, remedy: str = "", log: t.Se
     for event in stream:
         if "error" in event:
             tail = "\n".join(log[-LOG_LINES:])
-            raise EngineError(f"{failure}: {event['error'].strip()}" + (f"\nThe log ends with:\n{tail}\n" if tail else "."), remedy)
+            raise refused(failure, event["error"], remedy, log=f"\nThe log ends with:\n{tail}\n" if tail else "")
         yield event
 
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import text
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 UNIT_DIR = "/etc/systemd/system"
@@ -39,6 +41,29 @@ def running_digest(pid: int) -> str:
     except OSError:
         return ""
     return next((entry.partition("=")[2] for entry in entries if entry.startswith(f"{DIGEST}=")), "")
+
+
+def restarts(name: str) -> int:
+    """How often systemd has started a unit again by itself."""
+    return int(systemctl("show", "--value", "-p", "NRestarts", name).strip() or 0)
+
+
+def failure(name: str, since: float, problem: str) -> ResourceError:
+    """An error that holds what the unit's own processes said last, since a time; the journal would only be pointed at otherwise."""
+    words = last_words(name, since)
+    remedy = text.REMEDIES.get(text.classify(words), "") if words else ""
+    return ResourceError(f"{problem}{f' It says: {words}' if words else ''}", f"{remedy} See `systemctl status {name}` and `journalctl -u {name}`.".strip())
+
+
+def last_words(name: str, since: float) -> str:
+    """The last error that a unit's processes wrote (systemd's own lines about it left out), else their last line; empty where there is none."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # a resource has no module to ask
+            ["journalctl", "--no-pager", "--output=cat", "--lines=40", f"--since=@{since:.0f}", f"_SYSTEMD_UNIT={name}"],
+            stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False,
+        )  # fmt: skip
+        return text.last_error(done.stdout)
+    return ""
 
 
 class Unit(Resource):
@@ -105,13 +130,17 @@ class Unit(Resource):
         if "enabled" in fields:
             systemctl("enable", self.name)
         systemctl("reset-failed", self.name, check=False)
-        systemctl("restart", self.name)
+        began = time.time()
+        try:
+            systemctl("restart", self.name)
+        except ResourceError:
+            raise failure(self.name, began, f"{self.name} does not start.") from None
         self.await_active()
 
     def await_active(self, timeout: float = 15) -> None:
         """Wait until the unit is active; one that systemd restarts again and again is not."""
-        deadline = time.monotonic() + timeout
+        began = time.time()
         while not self.read().get("active"):
-            if time.monotonic() > deadline:
-                raise ResourceError(f"{self.name} does not stay up.", f"See `systemctl status {self.name}` and `journalctl -u {self.name}`.")
+            if time.time() > began + timeout:
+                raise failure(self.name, began, f"{self.name} does not stay up.")
             time.sleep(0.3)

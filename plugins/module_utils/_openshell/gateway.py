@@ -11,6 +11,7 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import failure, restarts
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
@@ -90,11 +91,12 @@ class Gateway(Resource):
             time.sleep(0.2)
 
     def await_connected(self) -> None:
-        deadline = time.monotonic() + self.desired.get("timeout", 60)
+        unit, began, before = f"{self.name}-gateway.service", time.time(), None
         while not self.client.connected():
-            if time.monotonic() > deadline:
-                self.client.json("status", timeout=20)  # raises with the reason where there is one
-                raise ResourceError(
-                    f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.", f"See `journalctl -u {self.name}-gateway`."
-                )
+            now = restarts(unit)
+            before = now if before is None else before
+            if now > before + 2:
+                raise failure(unit, began, f"The gateway {self.name} does not stay up.")
+            if time.time() > began + self.desired.get("timeout", 60):
+                raise failure(unit, began, f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.")
             time.sleep(0.2)

@@ -17,6 +17,8 @@ _FRAME = re.compile(r"^\s*(?:Error:\s+)?(?:[×│]|├─▶|╰─▶)?\s?")
 _KINDS: tuple[tuple[str, str], ...] = (
     ("no_gateway", r"No active gateway|No gateway configured"),
     ("unknown_gateway", r"Unknown gateway|No gateway metadata found"),
+    ("database", r"database error"),
+    ("pki", r"partial PKI state|certificate PEM|TLS error: no |signing key PEM|JWT kid file"),
     ("certificates", r"failed to read TLS|mTLS certificates for gateway .* were not found|invalid peer certificate|certificate"),
     ("unreachable", r"tcp connect error|failed to connect to gateway|Connection refused|transport error|client error \(Connect\)"),
     ("already_exists", r"already exists"),
@@ -35,6 +37,8 @@ REMEDIES = {
     "no_gateway": "Register the gateway first: run the role nemoclaw.fleet.gateway.",
     "unknown_gateway": "Register the gateway first: run the role nemoclaw.fleet.gateway.",
     "unreachable": "See the gateway's unit (`systemctl status nemoclaw-gateway`, `journalctl -u nemoclaw-gateway`), start it, and run again.",
+    "database": "Give the gateway's owner its database back (`ls -l`; `chown`, `chmod`; is the disk full, or the file system read-only?), and run again.",
+    "pki": "A certificate or key of the gateway is damaged: put a copy of that directory back, and run again. Its jwt/ must be the old one.",
     "certificates": "The gateway's certificates and the registration do not fit; run the role nemoclaw.fleet.gateway to renew the registration.",
     "aborted": "Something else changed the object at the same time; run again.",
     "denied": "The client certificate of this user is not accepted by the gateway; run the role nemoclaw.fleet.gateway.",
@@ -55,6 +59,13 @@ def unwrap(text: str) -> str:
         if line:
             joined += line if not joined or joined.endswith(("-", "/")) else f" {line}"
     return re.sub(r"\s+", " ", joined)
+
+
+def last_error(log: str) -> str:
+    """The last error in the log of a program, which may have been wrapped, else its last line."""
+    lines = [line for line in strip_ansi(log).splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if line.startswith("Error:")]
+    return unwrap("\n".join(lines[errors[-1] if errors else -1 :]))
 
 
 def server_message(message: str) -> str:

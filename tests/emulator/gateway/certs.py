@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import os
 import secrets
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ..errors import Failure
+from ..errors import Failure, NotRecorded
 
 FILES = ("ca.crt", "ca.key", "server/tls.crt", "server/tls.key", "client/tls.crt", "client/tls.key")
 JWT_FILES = ("jwt/signing.pem", "jwt/public.pem", "jwt/kid")
@@ -93,7 +94,8 @@ def load_authority(ca_pem, key_pem):
 def generate(directory, sans):
     """Make or complete the PKI in `directory`; returns the sentence that is logged, with its fields."""
     present = [name for name in FILES + JWT_FILES if os.path.exists(os.path.join(directory, name))]
-    if present and not set(FILES) <= set(present):
+    some_jwt = set(JWT_FILES) & set(present)
+    if present and not (set(FILES) <= set(present) and some_jwt in (set(), set(JWT_FILES))):
         raise Failure(
             f"partial PKI state in {directory}: some files exist but not all. Recover with: rm -rf {directory} "
             "(the gateway will regenerate on next start)"
@@ -110,8 +112,10 @@ def generate(directory, sans):
         _jwt(directory)
         _bundle(directory)
         return f"PKI files created. dir={directory}"
-    if not set(JWT_FILES) <= set(present):
+    if not some_jwt:
         _jwt(directory)
+        _bundle(directory)
+        return f"JWT signing files created for existing TLS install. dir={directory}"
     _bundle(directory)
     has = server_sans(directory)
     lacking = [san for san in wanted if san not in has]
@@ -123,9 +127,31 @@ def generate(directory, sans):
 
 
 def server_sans(directory):
-    certificate = x509.load_pem_x509_certificate(_read(directory, "server/tls.crt"))
+    data = _read(directory, "server/tls.crt")
+    if b"-----BEGIN" not in data or b"-----END" not in data:
+        problem = "IncompletePEM" if b"-----BEGIN" in data else "MissingHeader"
+        raise Failure(f"failed to parse server certificate PEM {directory}/server/tls.crt: Error({problem})")
+    certificate = x509.load_pem_x509_certificate(data)
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {str(name.value) for name in names}
+
+
+def signer(settings):
+    """Digest of the key that signs the sandboxes' tokens (section gateway_jwt); a token signed by another one is refused."""
+    try:
+        with open(settings["signing_key_path"], "rb") as file:
+            key = file.read()
+        with open(settings["kid_path"], "rb") as file:
+            kid = file.read()
+    except OSError as error:
+        raise NotRecorded(f"gateway_jwt without {error.filename}") from None
+    try:
+        serialization.load_pem_private_key(key, None)
+    except ValueError:
+        raise Failure("configuration error: failed to parse Ed25519 signing key PEM: InvalidKeyFormat") from None
+    if not kid.strip():
+        raise Failure(f"configuration error: sandbox JWT kid file {settings['kid_path']} is empty")
+    return hashlib.sha256(key).hexdigest()
 
 
 def _server(directory, ca_key, ca, sans):

@@ -47,6 +47,7 @@ class Gateway:
         self.busy = set()  # ids whose container is being made, stopped or removed
         self.logs = collections.defaultdict(lambda: collections.deque(maxlen=LOG_LINES))
         self.closing = threading.Event()
+        self.signer = None  # whose tokens are good
         self.ca_key, self.ca = self._proxy_authority()
         self.signed = {}
         if not self.store.get("workspace", "default"):

@@ -99,7 +99,7 @@ class Settings:
         ):
             tls[key] = flag or tls.get(key) or os.path.join(local, name)
         self.tls = tls
-        self.jwt = "gateway_jwt" in self.gateway
+        self.jwt = self.gateway.get("gateway_jwt")
         self.database = database(args.db_url)
 
 
@@ -133,7 +133,7 @@ def serve(args):
 
 
 def run(settings):
-    from . import inference, policies, providers, sandboxes, sessions, workspaces  # noqa: F401  (they register their calls)
+    from . import certs, inference, policies, providers, sandboxes, sessions, workspaces  # noqa: F401  (they register their calls)
     from .core import Gateway
     from .driver import Driver
     from .server import Health, HealthListener, Listener, tls_context
@@ -151,6 +151,7 @@ def run(settings):
     fresh = not os.path.exists(settings.database)
     gateway = Gateway(driver, settings.database, state_dir())
     gateway.port = settings.address[1]
+    gateway.signer = certs.signer(settings.jwt) if settings.jwt else None
     if fresh:
         log("INFO", "openshell_server", "Created default workspace")
     gateway.watch = sessions.Watch(gateway)

@@ -115,6 +115,7 @@ def create(gateway, args):
             "active_version": 0,
             "settings": {"values": {}, "revision": 0},
             "token": secrets.token_hex(32),
+            "signer": gateway.signer,
         }
         if spec["policy"]:
             add_revision(sandbox, spec["policy"])

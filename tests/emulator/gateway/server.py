@@ -15,7 +15,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from .. import VERSION
-from ..errors import NotRecorded, Refusal, precondition
+from ..errors import Failure, NotRecorded, Refusal, precondition
 from ..supervisor import http1, wire
 from . import checks
 from .core import CALLS
@@ -218,6 +218,10 @@ class HealthListener(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 def tls_context(settings):
     """The server's side of mTLS from cert_path, key_path, client_ca_path."""
+    for name, item in (("cert_path", "certificates"), ("key_path", "private key"), ("client_ca_path", "certificates")):
+        with open(settings[name], "rb") as file:
+            if b"-----BEGIN" not in file.read():
+                raise Failure(f"TLS error: no {item} found in file")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(settings["cert_path"], settings["key_path"])
     if settings.get("client_ca_path"):

@@ -255,8 +255,9 @@ class Watch:
                     self.gateway.log(sandbox["id"], "openshell_server::compute", "Container exited", "WARN")
 
     def attach(self, sandbox):
+        """Not one whose token was signed by an earlier key: its supervisor is refused for good."""
         with self.gateway.lock:
-            if sandbox["id"] not in self.gateway.sessions:
+            if sandbox["id"] not in self.gateway.sessions and sandbox.get("signer") == self.gateway.signer:
                 self.gateway.sessions[sandbox["id"]] = Session(self.gateway, sandbox)
 
     def forget(self, sandbox):

@@ -11,6 +11,8 @@ import threading
 
 from cryptography.fernet import Fernet
 
+from ..errors import Failure
+
 
 class Store:
     """Documents (dicts) by kind and key, in the order they were made. Thread-safe; every write is on disk when it returns."""
@@ -19,6 +21,10 @@ class Store:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         self.lock = threading.RLock()
         self.db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            os.chmod(path, 0o600)
+        except PermissionError:
+            raise Failure(f"execution error: database error: failed to set permissions on {path}") from None
         self.db.execute("PRAGMA journal_mode=WAL")
         self.db.execute(
             "CREATE TABLE IF NOT EXISTS document (serial INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, body TEXT, UNIQUE (kind, key))"
