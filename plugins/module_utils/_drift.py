@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.daemon import Engine
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.image import Image
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.network import Network
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import repairs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import File
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.packages import Packages
@@ -29,7 +30,7 @@ GATEWAY_KINDS = ("provider", "route", "sandbox", "policy")
 
 
 class Drift(t.NamedTuple):
-    """C(changes) by component (C(engine), C(gateway), C(inference), C(sandbox/NAME)); C(refused) take a rebuild; C(unknown) could not be read."""
+    """C(changes) by component (C(host), C(engine), C(gateway), C(inference), C(sandbox/NAME)); C(refused) take a rebuild; C(unknown) could not be read."""
 
     changes: dict[str, list[Change]]
     refused: list[Change]
@@ -40,6 +41,7 @@ class Drift(t.NamedTuple):
         """The components that need their role."""
         names = [component for component, changes in self.changes.items() if changes]
         return {
+            "host": "host" in names,
             "engine": "engine" in names,
             "gateway": "gateway" in names,
             "inference": "inference" in names,
@@ -68,6 +70,7 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
     """Every resource of a plan, by component, in the order they are made in."""
     gateway, inference = plan["gateway"], plan["inference"]
     found: dict[str, list[Resource]] = {
+        **({"host": mended} if (mended := repairs.wanted(plan)) else {}),
         **({"engine": engine_of(plan["engine"])} if plan.get("engine") else {}),
         "gateway": [
             Packages({"name": "required", "packages": gateway["packages"]}),

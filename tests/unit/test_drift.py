@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 
 import pytest
 
@@ -111,12 +112,12 @@ def test_a_host_as_planned_has_nothing_to_do(host):
     found = host()
     assert found.changes == {"engine": [], "gateway": [], "inference": [], "sandbox/assistant": [], "sandbox/second": [], "sandbox/old": []}
     assert (found.refused, found.unknown) == ([], [])
-    assert found.pending == {"engine": False, "gateway": False, "inference": False, "sandboxes": []}
+    assert found.pending == {"host": False, "engine": False, "gateway": False, "inference": False, "sandboxes": []}
 
 
 def test_only_what_differs_is_pending(host):
     found = host({"route/inference.local": {"provider": "compatible-endpoint", "model": "other", "timeout": 300}})
-    assert found.pending == {"engine": False, "gateway": False, "inference": True, "sandboxes": []}
+    assert found.pending == {"host": False, "engine": False, "gateway": False, "inference": True, "sandboxes": []}
     assert [(change.field, change.before) for change in found.changes["inference"]] == [("model", "other")]
     found = host({"unit/nemoclaw-agent@second.service": {}})
     assert found.pending["sandboxes"] == ["second"]
@@ -129,7 +130,7 @@ def test_a_sandbox_that_is_to_go_is_pending_while_it_is_there(host):
 def test_where_no_gateway_ever_was_all_is_made(host):
     found = host({"gateway/nemoclaw": {}, "sandbox/assistant": {"phase": "Ready"}, "provider/compatible-endpoint": {"type": "openai"}})
     assert found.unknown == []
-    assert found.pending == {"engine": False, "gateway": True, "inference": True, "sandboxes": ["assistant", "second"]}
+    assert found.pending == {"host": False, "engine": False, "gateway": True, "inference": True, "sandboxes": ["assistant", "second"]}
     # nothing that needs a gateway was asked
     assert not [name for name in host.read if name.split("/")[0] in drifting.GATEWAY_KINDS]
     # a sandbox is created with its policy
@@ -138,7 +139,7 @@ def test_where_no_gateway_ever_was_all_is_made(host):
 
 def test_behind_a_gateway_that_is_down_nothing_is_claimed(host):
     found = host({"gateway/nemoclaw": {**CONNECTED, "connected": False}})
-    assert found.pending == {"engine": False, "gateway": True, "inference": False, "sandboxes": []}
+    assert found.pending == {"host": False, "engine": False, "gateway": True, "inference": False, "sandboxes": []}
     assert found.unknown == [
         *("provider/compatible-endpoint", "route/inference.local"),
         *("sandbox/assistant", "policy/assistant", "sandbox/second", "policy/second", "sandbox/old"),
@@ -175,3 +176,11 @@ def test_what_takes_a_rebuild_is_refused_and_named(host):
 def test_no_secret_is_in_a_drift(host):
     found = host({"gateway/nemoclaw": {}})
     assert CREDENTIALS["COMPATIBLE_API_KEY"] not in str(found)
+
+
+def test_a_host_is_repaired_where_the_plan_allows_it(monkeypatch):
+    allowed = {**PLAN, "repair": {**PLAN["repair"], "wanted": ["clock", "docker", "firewall", "swap"]}}
+    monkeypatch.setattr(sys.modules[__name__], "PLAN", allowed)
+    (host,) = [of_component for component, of_component in resources().items() if component == "host"]
+    assert [(resource.kind, resource.name) for resource in host] == [("swap", "/swapfile-nemoclaw"), ("firewall", "nemoclaw"), ("clock", "system")]
+    assert host[1].desired["ports"] == [8000, 18080]

@@ -396,8 +396,8 @@ def test_a_subnet_that_the_host_uses_is_refused():
     result = run(changed(TYPICAL, "nemoclaw_gateway.subnet", "172.17.0.0/20"))
     assert [error["variable"] for error in result["errors"]] == ["nemoclaw_gateway.subnet"]
     assert "overlaps 172.17.0.0/16, the Docker network bridge" in result["msg"]
-    result = run(changed(TYPICAL, "nemoclaw_gateway.subnet", "10.213.94.0/25"))
-    assert "overlaps 10.213.94.0/24, a route of the host" in result["msg"]
+    result = run(changed(TYPICAL, "nemoclaw_gateway.subnet", "10.213.145.0/25"))
+    assert "overlaps 10.213.145.0/24, a route of the host" in result["msg"]
 
 
 def test_the_own_network_of_an_onboarded_host_is_no_overlap():

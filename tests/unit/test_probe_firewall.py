@@ -41,7 +41,12 @@ def shown(name, tool):
     ],
 )
 def test_recorded(name, tool, packet, chain):
-    assert firewall.judge(shown(name, tool), packet) == {"port": packet.port, "verdict": "drop" if chain else "accept", "chain": chain}
+    found = firewall.judge(shown(name, tool), packet)
+    assert (found["port"], found["verdict"], found["chain"]) == (packet.port, "drop" if chain else "accept", chain)
+    place = {"ufw": ("iptables", "INPUT"), "firewalld": ("inet firewalld", "filter_INPUT"), "nftables": ("inet filter", "input")}[
+        name.partition(".")[0].partition("-")[0]
+    ]
+    assert (found["table"], found["base"]) == (place if chain else ("", ""))
 
 
 @pytest.mark.parametrize(

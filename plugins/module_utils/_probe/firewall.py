@@ -55,7 +55,7 @@ def commands(host: Host) -> dict[str, list[str]]:
 
 
 def read(host: Host, packets: list[Packet], outcomes: dict[str, Outcome], units: dict[str, dict[str, str]]) -> dict:
-    """C({manager, readable, ports}): who administers the firewall, and for each port C({port, verdict, chain})."""
+    """C({manager, readable, ports}): who administers the firewall, and what C(judge) says of each packet."""
     active = {name: units.get(f"{name}.service", {}).get("ActiveState") == "active" for name in ("firewalld", "nftables")}
     if active["firewalld"]:
         manager = "firewalld"
@@ -71,18 +71,19 @@ def read(host: Host, packets: list[Packet], outcomes: dict[str, Outcome], units:
 
 
 def judge(outcomes: dict[str, Outcome], packet: Packet) -> dict:
-    """What becomes of a packet: every base chain must let it through. Pure."""
-    tables = []
+    """C({port, verdict, chain, table, base}): every base chain must let it through; C(chain) is where it ends, C(base) the chain that led there. Pure."""
+    tables = {}
     for name in ("iptables", "iptables-legacy"):
         if name in outcomes and outcomes[name].rc == 0:
-            tables.append(iptables_chains(outcomes[name].stdout, packet))
+            tables[name] = iptables_chains(outcomes[name].stdout, packet)
     if "nft" in outcomes and outcomes["nft"].rc == 0:
-        tables += nft_tables(outcomes["nft"].stdout, packet, skip_iptables=bool(tables))
-    for chains in tables:
-        for name, chain in chains.items():
-            if chain.policy and (blocked := _walk(chains, name, 0) or (name if chain.policy == DROP else "")) not in ("", ACCEPT):
-                return {"port": packet.port, "verdict": DROP, "chain": blocked}
-    return {"port": packet.port, "verdict": ACCEPT, "chain": ""}
+        tables.update(nft_tables(outcomes["nft"].stdout, packet, skip_iptables=bool(tables)))
+    for table, chains in tables.items():
+        for base, chain in chains.items():
+            ended = (_walk(chains, base, 0) or (base if chain.policy == DROP else ACCEPT)) if chain.policy else ACCEPT
+            if ended != ACCEPT:
+                return {"port": packet.port, "verdict": DROP, "chain": ended, "table": table, "base": base}
+    return {"port": packet.port, "verdict": ACCEPT, "chain": "", "table": "", "base": ""}
 
 
 def _walk(chains: dict[str, Chain], name: str, depth: int) -> str:
@@ -170,12 +171,12 @@ def _in_range(text: str, port: int) -> bool:
     return int(low) <= port <= int(high or low) if low.isdigit() and (high or low).isdigit() else False
 
 
-def nft_tables(text: str, packet: Packet, skip_iptables: bool) -> list[dict[str, Chain]]:
+def nft_tables(text: str, packet: Packet, skip_iptables: bool) -> dict[str, dict[str, Chain]]:
     """The chains of every table that sees IPv4; C(skip_iptables) leaves out those that iptables-save has shown."""
     try:
         entries = json.loads(text or "{}").get("nftables", [])
     except ValueError:
-        return []
+        return {}
     sets = {(one["family"], one["table"], one["name"]): one.get("elem", []) for entry in entries if (one := entry.get("set"))}
     tables: dict[tuple[str, str], dict[str, Chain]] = {}
     for one in (entry["chain"] for entry in entries if "chain" in entry):
@@ -184,7 +185,8 @@ def nft_tables(text: str, packet: Packet, skip_iptables: bool) -> list[dict[str,
     for one in (entry["rule"] for entry in entries if "rule" in entry):
         known = {name: elements for (family, table, name), elements in sets.items() if (family, table) == (one["family"], one["table"])}
         tables[one["family"], one["table"]][one["chain"]].rules.append(_nft_rule(one.get("expr", []), packet, known))
-    return [chains for (family, table), chains in tables.items() if family in ("ip", "inet") and not (skip_iptables and (family, table) == ("ip", "filter"))]
+    shown = {("ip", "filter")} if skip_iptables else set()
+    return {f"{family} {table}": chains for (family, table), chains in tables.items() if family in ("ip", "inet") and (family, table) not in shown}
 
 
 def _nft_rule(expressions: list[dict], packet: Packet, sets: dict[str, list]) -> Rule:

@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
 
 SCHEMA = 1
@@ -71,6 +71,7 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
         "host": inputs.host,
         "blueprint": {"version": inputs.blueprint.data["version"], "digest": inputs.blueprint.digest},
         "owner": owner,
+        "repair": host.desired(inputs.variables, inputs.blueprint.data),
         "engine": engine.desired(inputs),
         "gateway": gateway,
         "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},
