@@ -33,12 +33,14 @@ def main() -> int:
     status = commands.add_parser("status", help="list the hosts of a bed, or all beds")
     reboot = commands.add_parser("reboot", help="restart one host")
     ssh = commands.add_parser("ssh", help="log in to one host, or run a command there")
-    for command in (up, down, status, reboot, ssh):
+    gpus = commands.add_parser("gpus", help="give one host an nvidia-smi that answers as recorded, and an nvidia-ctk")
+    for command in (up, down, status, reboot, ssh, gpus):
         command.add_argument("--name", default="demo", help="name of the bed (default demo)")
-    for command in (reboot, ssh):
+    for command in (reboot, ssh, gpus):
         command.add_argument("host", help="h1, h2 …")
+    gpus.add_argument("--driver", default="", help="version of the driver, instead of the recorded one")
     ssh.add_argument("words", nargs=argparse.REMAINDER, help="command (default: a login shell)")
-    for command, function in ((up, start), (down, remove), (status, show), (reboot, restart), (ssh, login)):
+    for command, function in ((up, start), (down, remove), (status, show), (reboot, restart), (ssh, login), (gpus, furnish)):
         command.set_defaults(run=function)
     options = parser.parse_args()
     try:
@@ -87,6 +89,10 @@ def show(options) -> None:
 
 def restart(options) -> None:
     print(f"{options.host} is up again after {of_name(options)[options.host].reboot():.1f} s")
+
+
+def furnish(options) -> None:
+    of_name(options)[options.host].install_gpus(driver=options.driver)
 
 
 def login(options) -> None:

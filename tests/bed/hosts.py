@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import time
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import images
-from .paths import IMAGES, SSH_KEY, TESTS
+from .paths import IMAGES, NVIDIA, SSH_KEY, TESTS
 from .shell import CommandFailed, docker, run
 
 LABEL = "nemoclaw.fleet/bed"
@@ -146,6 +147,15 @@ class Host:
                 self.exec("docker", "load", "--quiet", "--input", f"/bed/images/{recipe.archive.name}")
             for alias in recipe.aliases:
                 self.exec("docker", "tag", recipe.tag, alias)
+
+    def install_gpus(self, capture: str = "k8s-test-infra__hardware-qx-l40s.xml", driver: str = "") -> None:
+        """Give the host an nvidia-smi that answers as recorded, and an nvidia-ctk that makes CDI devices of that; ``driver`` is another driver version."""
+        recorded = (TESTS / "unit" / "captures" / "nvidia-smi" / capture).read_text()
+        if driver:
+            recorded = re.sub(r"(?<=<driver_version>)[^<]+", driver, recorded)
+        self.write_file("/usr/local/lib/nvidia/nvidia-smi.xml", recorded)
+        for program in (NVIDIA / "nvidia-smi", NVIDIA / "nvidia-ctk"):
+            self.write_file(f"/usr/local/bin/{program.name}", program.read_text(), "0755")
 
     def remove(self) -> None:
         nested = containers_inside(self.container)

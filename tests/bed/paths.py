@@ -10,6 +10,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 TESTS = CHECKOUT / "tests"
 RECIPES = Path(__file__).resolve().parent / "recipes"
+NVIDIA = Path(__file__).resolve().parent / "nvidia"
 CACHE = Path(os.environ.get("NEMOCLAW_CACHE") or Path.home() / ".cache" / "nemoclaw-fleet")
 IMAGES = CACHE / "images"
 LLAMA = CACHE / "llama-server"
