@@ -37,6 +37,7 @@ class Host:
         self.plan: dict[str, t.Any] = {}
         self.answers: dict[str, dict[str, t.Any]] = {}
         self.changes: list[dict[str, t.Any]] = []
+        self.warnings: list[str] = []
         self.changed = self.tasks = self.modules = 0
         self.error = ""
 
@@ -51,7 +52,8 @@ class Host:
             for sandbox in self.plan.get("sandboxes", [])
             if sandbox["state"] == "present"
         ]
-        return [head, *rows, *([f"  {self.error}"] if self.error else [])]
+        warned = [f"  preflight warns: {', '.join(self.warnings)}"] if self.warnings else []
+        return [head, *rows, *warned, *([f"  {self.error}"] if self.error else [])]
 
     def _said(self, sandbox: str) -> str:
         answer = self.answers.get(sandbox)
@@ -86,6 +88,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_ok(self, result: t.Any) -> None:
         host, action = self._count(result), result._task.action
+        if action == f"{PREFIX}host_probe":
+            host.warnings = [one["name"] for one in result._result["checks"] if one["severity"] == "warning" and not one["ok"]]
         if action == f"{PREFIX}plan":
             host.plan = result._result.get("plan", host.plan)
         if action == f"{PREFIX}verify":

@@ -117,14 +117,14 @@ class Firewall(Resource):
             Unit({"name": self.unit, "content": content}).apply({}, [self.change("content", "", content), self.change("enabled", False, True)])
 
     def _insert(self, one: dict[str, t.Any]) -> list[str]:
-        """The command that puts a rule before all others of the base chain that drops."""
+        """The command that puts a rule before all others of the base chain that drops; at a boot without that chain its failure is none."""
         source, address, port = self.desired["subnet"], self.desired["address"], str(one["port"])
         host = Host()
         if one["table"].startswith("iptables"):
             match = ["-p", "tcp", "-s", source, "-d", address, "--dport", port, "-m", "comment", "--comment", self.comment, "-j", "ACCEPT"]
-            return [host.which(one["table"]), "-I", one["base"], *match]
+            return [f"-{host.which(one['table'])}", "-I", one["base"], *match]
         match = ["ip", "saddr", source, "ip", "daddr", address, "tcp", "dport", port, "accept", "comment", self.comment]
-        return [host.which("nft"), "insert", "rule", *one["table"].split(), one["base"], *match]
+        return [f"-{host.which('nft')}", "insert", "rule", *one["table"].split(), one["base"], *match]
 
     def _content(self, commands: list[str]) -> str:
         starts, reloads = ("".join(f"{key}={command}\n" for command in commands) for key in ("ExecStart", "ExecReload"))
@@ -154,6 +154,8 @@ class Firewall(Resource):
                 rule = entry.get("rule", {})
                 if rule.get("comment") == self.comment:
                     call("nft", "delete", "rule", rule["family"], rule["table"], rule["chain"], "handle", str(rule["handle"]))
-        for words in (line.split() for line in self._lines()):
+        for words in (line.lstrip("-").split() for line in self._lines()):
             if "-I" in words:
-                host.run(["-D" if word == "-I" else word for word in words])
+                delete = ["-D" if word == "-I" else word for word in words]
+                while host.run(delete)[0].rc == 0:  # it is there once for every start of the unit
+                    continue

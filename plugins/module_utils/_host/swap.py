@@ -25,9 +25,9 @@ class Swap(Resource):
     kind = "swap"
 
     def read(self) -> dict[str, t.Any]:
-        entries = _fstab()
+        lines = _fstab()
         sizes = active(_text(SWAPS))
-        mine = OURS in entries and entries[entries.index(OURS) + 1 : entries.index(OURS) + 2] == [self.entry]
+        mine = (OURS, self.entry) in zip(lines, lines[1:])
         here = sizes.pop(self.name, 0)
         if not (mine or here or os.path.exists(self.name)):
             return {"without_mb": _memory_mb() + sum(sizes.values())}
@@ -54,41 +54,54 @@ class Swap(Resource):
         if state.get("active") and (self.absent or state["size_mb"] != self.desired["size_mb"]):
             call("swapoff", self.name, remedy="It is in use and memory is short: stop what needs it, and run again.")
         if self.absent:
-            _write_fstab(_without(_fstab(), self.entry))
-            if os.path.exists(self.name):
-                os.unlink(self.name)
+            self._drop()
             return
+        fits = state.get("size_mb") == self.desired["size_mb"]
+        if not fits:
+            self._check_space(state.get("size_mb", 0))
         # its line first: a run that is interrupted leaves a file that the next one knows as its own
         if not state.get("ours"):
             _write_fstab([*_fstab(), OURS, self.entry])
-        if state.get("size_mb") != self.desired["size_mb"]:
-            self._make()
-        call(
-            "swapon", self.name, remedy=f"Swap files need ext4 or xfs, and a host that may use them: name another file in nemoclaw_swap.path, not {self.name}."
-        )
+        try:
+            if not fits:
+                self._make()
+            call("swapon", self.name)
+        except (OSError, ResourceError) as error:
+            self._drop()
+            raise ResourceError(f"{self.name} cannot be swap: {error}.", "Name a file on ext4 or xfs in nemoclaw_swap.path.") from None
 
     @property
     def entry(self) -> str:
         return f"{self.name} none swap sw 0 0"
 
-    def _make(self) -> None:
+    def _check_space(self, given_back_mb: int) -> None:
         directory = os.path.dirname(self.name)
-        found = os.statvfs(directory)
-        free, needed = found.f_bavail * found.f_frsize >> 20, self.desired["size_mb"] + SPARE_MB
+        try:
+            found = os.statvfs(directory)
+        except FileNotFoundError:
+            raise ResourceError(f"There is no directory {directory}.", "Name a file in one that is there in nemoclaw_swap.path.") from None
+        free, needed = (found.f_bavail * found.f_frsize >> 20) + given_back_mb, self.desired["size_mb"] + SPARE_MB
         if free < needed:
             remedy = "Free some, or set nemoclaw_swap to a smaller size_mb or to a path on another file system."
             raise ResourceError(f"{directory} has {free} MiB free, a swap file of {self.desired['size_mb']} MiB needs {needed}.", remedy)
+
+    def _make(self) -> None:
         if os.path.exists(self.name):
             os.unlink(self.name)
         descriptor = os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, self.desired["size_mb"] << 20)
-        except OSError as error:
-            os.unlink(self.name)
-            raise ResourceError(f"{self.name} cannot be made: {error.strerror}.", "Name a file on ext4 or xfs in nemoclaw_swap.path.") from None
         finally:
             os.close(descriptor)
         call("mkswap", self.name)
+
+    def _drop(self) -> None:
+        lines = _fstab()
+        if (OURS, self.entry) in zip(lines, lines[1:]):
+            index = list(zip(lines, lines[1:])).index((OURS, self.entry))
+            _write_fstab(lines[:index] + lines[index + 2 :])
+        if os.path.exists(self.name):
+            os.unlink(self.name)
 
 
 def active(swaps: str) -> dict[str, int]:
@@ -112,10 +125,6 @@ def _text(path: str) -> str:
 
 def _fstab() -> list[str]:
     return _text(FSTAB).splitlines()
-
-
-def _without(lines: list[str], entry: str) -> list[str]:
-    return [line for line in lines if line not in (OURS, entry)]
 
 
 def _write_fstab(lines: list[str]) -> None:
