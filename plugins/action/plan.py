@@ -62,6 +62,7 @@ class ActionModule(ActionBase):
             "owner": variables["nemoclaw_user"],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
             "ports": [{"port": port, "purpose": name, "variable": name, "ours": f"{gateway}-"} for name, port in checking.ports(variables, agents).items()],
+            "swap": variables["nemoclaw_swap"],
             "network": checking.network(variables),
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
             "gpu": any(sandbox.get("gpu") for sandbox in checking.present(variables)),

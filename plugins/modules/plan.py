@@ -67,6 +67,11 @@ repair:
   type: list
   elements: str
   sample: [swap]
+swap:
+  description: The swap that the host needs.
+  returned: success
+  type: dict
+  sample: {least_mb: 12000, path: /swapfile-nemoclaw, size_mb: 8192}
 network:
   description: The Docker network of the sandboxes, and the ports of the host that they must reach.
   returned: success

@@ -71,7 +71,7 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
         "host": inputs.host,
         "blueprint": {"version": inputs.blueprint.data["version"], "digest": inputs.blueprint.digest},
         "owner": owner,
-        "repair": host.desired(inputs.variables, inputs.blueprint.data),
+        "repair": host.desired(inputs.variables),
         "engine": engine.desired(inputs),
         "gateway": gateway,
         "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},

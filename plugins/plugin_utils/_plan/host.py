@@ -10,14 +10,14 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import network
 
 
-def desired(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, t.Any]:
+def desired(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     """C({wanted, repairs}): every repair as a resource, and the kinds that are allowed. Offboarding takes back also what an earlier plan allowed.
 
     None depends on facts, so the plan of a host that was repaired is the one that repaired it.
     """
     swap = variables["nemoclaw_swap"]
     repairs = [
-        {"kind": "swap", "name": swap["path"], "size_mb": swap["size_mb"], "least_mb": data["requirements"]["memory_and_swap_mb"]},
+        {"kind": "swap", "name": swap["path"], "size_mb": swap["size_mb"], "least_mb": swap["least_mb"]},
         {"kind": "firewall", **network(variables)},
         {"kind": "clock", "name": "system"},
     ]
