@@ -17,11 +17,13 @@ from ansible.errors import AnsibleError
 from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import sha256
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_source as blueprint_source
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import openshell as installing
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
@@ -46,6 +48,7 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": str(error)}
         if not args["credentials_needed"]:
             credentials = {entry["credential"]: "not needed" for entry in blueprint.yaml("inference/providers.yaml").values()}
+            credentials.update(dict.fromkeys(installing.credentials(variables), "not needed"))
             given = variables.get(SECRETS)
             variables[SECRETS] = {**(given if isinstance(given, dict) else {}), **credentials}
         unresolved = {problem.variable for problem in problems}
@@ -53,7 +56,8 @@ class ActionModule(ActionBase):
         agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
         wrong = {problem.variable for problem in problems}
         variables = checking.completed({name: value for name, value in variables.items() if name not in wrong}, blueprint.data)
-        problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents, problems)
+        more = [installing.problems(variables, blueprint.data)]
+        problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents, problems, more)
         if problems:
             return self._refused(problems)
         gateway = variables["nemoclaw_gateway"]["name"]
@@ -71,13 +75,16 @@ class ActionModule(ActionBase):
         }
         if args["facts"] is None:
             return result
+        facts = _plain(args["facts"])
+        files = installing.local_files(variables, blueprint.data, facts)
         try:
-            programs = self._programs(variables["nemoclaw_openshell"], blueprint.data["openshell"]["programs"])
+            found = self._digests({name: file.path for name, file in files.items()})
         except OSError as error:
-            return self._refused(
-                [Problem("nemoclaw_openshell.path", f"{error.filename}: {error.strerror}.", "It must hold openshell, openshell-gateway and openshell-sandbox.")]
-            )
-        inputs = planning.Inputs((task_vars or {})["inventory_hostname"], _plain(variables), blueprint, _plain(args["facts"]), programs)
+            return self._refused([Problem("nemoclaw_openshell.path", f"{error.filename}: {error.strerror}.", f"It must hold {', '.join(files)}.")])
+        if problems := list(installing.file_problems(files, found)):
+            return self._refused(problems)
+        programs = found if variables["nemoclaw_openshell"]["source"] == "directory" else {}
+        inputs = planning.Inputs((task_vars or {})["inventory_hostname"], _plain(variables), blueprint, facts, programs)
         if problems := planning.fact_problems(inputs):
             return self._refused(problems)
         plan = planning.build(inputs)
@@ -116,16 +123,13 @@ class ActionModule(ActionBase):
         digest = chosen.get("digest", "")
         return Blueprint(blueprint_source.resolve(chosen.get("source", "bundled"), digest), digest, chosen.get("version", ""))
 
-    def _programs(self, openshell: dict[str, t.Any], names: list[str]) -> dict[str, str]:
-        """SHA-256 of the programs to install; computed once a run, for all its hosts."""
-        if openshell["source"] != "directory":
-            return {}
-        paths = {name: os.path.join(os.path.expanduser(openshell["path"]), name) for name in names}
+    def _digests(self, paths: dict[str, str]) -> dict[str, str]:
+        """SHA-256 of files of the controller; computed once a run, for all its hosts."""
         key = json.dumps([(path, os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in paths.values()])
         cache = os.path.join(C.DEFAULT_LOCAL_TMP, f"nemoclaw-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
         with contextlib.suppress(OSError, ValueError), open(cache, encoding="utf-8") as stream:
             return json.load(stream)
-        digests = {name: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() for name, path in paths.items()}
+        digests = {name: sha256(path) for name, path in paths.items()}
         temporary = f"{cache}.{os.getpid()}"
         with open(temporary, "w", encoding="utf-8") as stream:
             json.dump(digests, stream)

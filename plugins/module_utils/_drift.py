@@ -20,6 +20,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client i
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.forward import Forward
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.gateway import Gateway
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy import Policy
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.programs import Programs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.provider import Provider
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route import Route
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
@@ -75,7 +76,9 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
         "gateway": [
             Packages({"name": "required", "packages": gateway["packages"]}),
             User(plan["owner"]),
-            *(File(entry) for entry in [*gateway["directories"], *gateway["programs"], *gateway["files"]]),
+            *(File(entry) for entry in gateway["directories"]),
+            Programs(gateway["programs"]),
+            *(File(entry) for entry in gateway["files"]),
             Network(gateway["network"]),
             *(Unit(entry) for entry in gateway["units"]),
             Gateway(gateway, client),
@@ -100,11 +103,15 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
 def drift(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]) -> Drift:
     """Compare the whole plan. Where no gateway ever was, nothing of it exists; where one is down, its contents are unknown, not different."""
     result = Drift({}, [], [])
-    readable, registered = True, True
+    readable, registered, runnable = True, True, True
     for component, resources in components(plan, client, credentials).items():
         changes: list[Change] = []
         absent_sandbox = False
         for resource in resources:
+            if isinstance(resource, Gateway) and not runnable:
+                result.unknown.append(f"{resource.kind}/{resource.name}")
+                readable = False
+                continue
             if resource.kind in GATEWAY_KINDS and not readable:
                 if registered:
                     result.unknown.append(f"{resource.kind}/{resource.name}")
@@ -112,6 +119,8 @@ def drift(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]
                 state: dict[str, t.Any] = {}
             else:
                 state = resource.read()
+            if isinstance(resource, Programs):
+                runnable = resource.runs(state)
             if isinstance(resource, Gateway):
                 registered, readable = bool(state), bool(state.get("connected"))
             if isinstance(resource, Sandbox):

@@ -38,6 +38,7 @@ def as_planned(resource):
         "packages": lambda: {"installed": desired["packages"]},
         "user": lambda: {"exists": True, "groups": desired["groups"]},
         "file": lambda: dict(desired),
+        "programs": lambda: {"programs": {name: {"sha256": "present"} for name in desired["programs"]}, "record": {}, "interrupted": False},
         "network": lambda: {"subnet": desired["subnet"]},
         "unit": lambda: {"content": desired["content"], "enabled": True, "active": True, "digest": resource.digest},
         "gateway": lambda: dict(CONNECTED),
@@ -87,7 +88,7 @@ def test_the_components_and_their_order():
     found = resources()
     assert list(found) == ["engine", "gateway", "inference", "sandbox/assistant", "sandbox/second", "sandbox/old"]
     kinds = {component: [resource.kind for resource in entries] for component, entries in found.items()}
-    assert list(dict.fromkeys(kinds["gateway"])) == ["packages", "user", "file", "network", "unit", "gateway"]
+    assert list(dict.fromkeys(kinds["gateway"])) == ["packages", "user", "file", "programs", "network", "unit", "gateway"]
     assert kinds["inference"] == ["provider", "route"]
     assert kinds["sandbox/assistant"] == ["image", "sandbox", "policy", "unit", "forward"]
     # the agent is stopped while the sandbox is still there

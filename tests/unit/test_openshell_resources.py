@@ -469,7 +469,7 @@ def test_a_gateway_that_made_no_certificates_says_where_to_look(openshell, tmp_p
 
 @pytest.mark.parametrize(("version", "said"), [("0.1.0", "too new"), ("0.2.3", "too new"), ("0.0.36", "too old"), ("0.0.71", "too old")])
 def test_a_version_that_is_not_understood(version, said):
-    with pytest.raises(ResourceError, match=rf"OpenShell {version} is {said}.*Install one from 0\.0\.72 to before 0\.1\.0"):
+    with pytest.raises(ResourceError, match=rf"OpenShell {version} is {said}.*[Ii]nstall one from 0\.0\.72 to before 0\.1\.0"):
         gateways.check_version(version, "0.0.72", "0.1.0")
 
 

@@ -8,6 +8,7 @@ The plan of a typical host is kept in data/plan.json. After a change that is mea
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import pathlib
@@ -139,12 +140,64 @@ def test_programs_of_a_directory_are_pinned_by_digest(tmp_path):
         (tmp_path / name).write_text(name)
     given = {**LEAST, "nemoclaw_openshell": {"source": "directory", "path": str(tmp_path)}}
     before = plan(given)
-    assert all(re.fullmatch("[0-9a-f]{64}", program["sha256"]) for program in before["gateway"]["programs"])
+    pinned = before["gateway"]["programs"]["sha256"]
+    assert {name: bool(re.fullmatch("[0-9a-f]{64}", digest)) for name, digest in pinned.items()} == dict.fromkeys(pinned, True)
     (tmp_path / "openshell").write_text("a newer one")
     after = plan(given)
-    assert [p["path"] for p, q in zip(before["gateway"]["programs"], after["gateway"]["programs"]) if p != q] == ["/usr/local/bin/openshell"]
-    # a gateway of another program is another unit, so it is restarted
-    assert before["gateway"]["units"] != after["gateway"]["units"]
+    assert [name for name in pinned if after["gateway"]["programs"]["sha256"][name] != pinned[name]] == ["openshell"]
+    # the gateway is restarted when the programs are replaced, and not once more for its unit
+    assert before["gateway"]["units"] == after["gateway"]["units"]
+
+
+MIRROR = {"source": "url", "url": "https://mirror.example.org/openshell/{version}/{arch}"}
+
+
+def test_archives_of_a_mirror_are_pinned_by_the_blueprint():
+    made = plan({**LEAST, "nemoclaw_openshell": MIRROR})["gateway"]["programs"]
+    assert made["version"] == "0.0.106"
+    assert [archive["url"] for archive in made["archives"]] == [
+        f"https://mirror.example.org/openshell/0.0.106/x86_64/{name}"
+        for name in (
+            "openshell-x86_64-unknown-linux-musl.tar.gz",
+            "openshell-gateway-x86_64-unknown-linux-gnu.tar.gz",
+            "openshell-sandbox-x86_64-unknown-linux-gnu.tar.gz",
+        )
+    ]
+    assert all(re.fullmatch("[0-9a-f]{64}", archive["sha256"]) for archive in made["archives"])
+    other = plan({**LEAST, "nemoclaw_openshell": {"source": "url"}}, facts={**FACTS, "arch": "aarch64"})["gateway"]["programs"]
+    assert {archive["url"].rpartition("/")[0] for archive in other["archives"]} == {"https://github.com/NVIDIA/OpenShell/releases/download/v0.0.106"}
+    assert ["aarch64" in archive["name"] for archive in other["archives"]] == [True] * 3
+    assert {archive["sha256"] for archive in other["archives"]}.isdisjoint(archive["sha256"] for archive in made["archives"])
+
+
+def test_archives_on_the_controller_are_verified(tmp_path):
+    names = [archive["name"] for archive in plan({**LEAST, "nemoclaw_openshell": MIRROR})["gateway"]["programs"]["archives"]]
+    given = {**LEAST, "nemoclaw_openshell": {"source": "archive", "path": str(tmp_path)}}
+    assert f"{tmp_path}/{names[0]}: No such file or directory" in run(given)["msg"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    found = hashlib.sha256(names[0].encode()).hexdigest()
+    pinned = "d1a885a91b3e5aaa006c36aca95dc78bed0638c1ba1a79b55f1da93211b8a0a0"
+    assert f"{tmp_path}/{names[0]} has the SHA-256 {found}, expected is {pinned}" in run(given)["msg"]
+    own = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    made = plan(changed(given, "nemoclaw_openshell.checksums", own))["gateway"]["programs"]
+    assert {archive["name"]: archive["sha256"] for archive in made["archives"]} == own
+
+
+def test_a_downgrade_needs_a_word():
+    there = {name: {"path": f"/usr/local/bin/{name}", "version": "0.0.108"} for name in ("openshell", "openshell-gateway", "openshell-sandbox")}
+    given = {**LEAST, "nemoclaw_openshell": MIRROR}
+    said = run(given, facts={**FACTS, "openshell": there})["msg"]
+    assert "0.0.106 is older than 0.0.108, which is on the host. Set nemoclaw_openshell.allow_downgrade" in said
+    plan(changed(given, "nemoclaw_openshell.allow_downgrade", True), facts={**FACTS, "openshell": there})
+
+
+def test_the_secret_of_a_mirror_is_named_and_not_kept():
+    given = {**LEAST, "nemoclaw_openshell": {**MIRROR, "credential": "MIRROR"}, "nemoclaw_credentials": {**LEAST["nemoclaw_credentials"], "MIRROR": SECRET}}
+    made = plan(given)
+    assert made["gateway"]["programs"]["download"]["credential"] == "MIRROR"
+    assert SECRET not in build.canonical(made)
+    assert not run({**given, "nemoclaw_credentials": {}}, credentials_needed=False).get("failed")
 
 
 def test_golden():
@@ -268,6 +321,10 @@ def test_what_preflight_needs_comes_without_facts():
 
 REFUSED = [
     # path, value, variable as named, part of the problem, part of the remedy
+    ("nemoclaw_preflight_repair", ["swop"], "nemoclaw_preflight_repair[0]", "'swop' is not possible", "Did you mean swap?"),
+    ("nemoclaw_preflight_repair", ["swap", "swap"], "nemoclaw_preflight_repair", "does not have the right form", "Name each repair once"),
+    ("nemoclaw_swap", {"size_mb": 1}, "nemoclaw_swap.size_mb", "out of range", "Give MiB from 64"),
+    ("nemoclaw_swap", {"path": "swapfile"}, "nemoclaw_swap.path", "does not have the right form", "absolute path"),
     ("nemoclaw_sandboxs", [], "nemoclaw_sandboxs", "no such variable", "Did you mean nemoclaw_sandboxes?"),
     ("nemoclaw_sandboxes.0.dashboardport", 1, "nemoclaw_sandboxes[0].dashboardport", "no such key", "Did you mean dashboard_port?"),
     ("nemoclaw_inference.endpoint", "http://a", "nemoclaw_inference.endpoint", "no such key", "Did you mean endpoint_url?"),
@@ -330,6 +387,20 @@ REFUSED = [
     ("nemoclaw_gateway.subnet", "172.30.200.1/24", "nemoclaw_gateway.subnet", "host bits", "172.30.200.0/24"),
     ("nemoclaw_gateway.subnet", "somewhere", "nemoclaw_gateway.subnet", "", "172.30.200.0/24"),
     ("nemoclaw_openshell.source", "directory", "nemoclaw_openshell.path", "is missing or empty", "three programs"),
+    ("nemoclaw_openshell", {"source": "archive"}, "nemoclaw_openshell.path", "source archive needs it", "release's archives"),
+    ("nemoclaw_openshell", {"source": "url", "version": "0.1.0"}, "nemoclaw_openshell.version", "too new", "0.0.72 to before 0.1.0"),
+    ("nemoclaw_openshell", {"source": "url", "version": "0.0.36"}, "nemoclaw_openshell.version", "cluster in a container", "gateway destroy"),
+    ("nemoclaw_openshell", {"source": "url", "version": "0.0.71"}, "nemoclaw_openshell.version", "too old", "0.0.72 to before 0.1.0"),
+    ("nemoclaw_openshell", {"source": "url", "version": "latest"}, "nemoclaw_openshell.version", "right form", "0.0.106"),
+    ("nemoclaw_openshell", {"source": "url", "version": "0.0.105"}, "nemoclaw_openshell.checksums", "pins no checksums of 0.0.105", "Give those"),
+    ("nemoclaw_openshell", {"source": "url", "checksums": {"a": "123"}}, "nemoclaw_openshell.checksums.a", "right form", "sha256sum"),
+    ("nemoclaw_openshell", {"source": "url", "format": "deb"}, "nemoclaw_openshell.checksums", "openshell_0.0.106_amd64.deb", "published"),
+    ("nemoclaw_openshell", {**MIRROR, "url": "https://me:pw@mirror.example.org"}, "nemoclaw_openshell.url", "a password", "nemoclaw_credentials"),
+    ("nemoclaw_openshell", {**MIRROR, "credential": "GONE"}, "nemoclaw_credentials.GONE", "nemoclaw_openshell.credential names it", "vault"),
+    ("nemoclaw_openshell", {**MIRROR, "url": "http://m.org", "credential": "COMPATIBLE_API_KEY"}, "nemoclaw_openshell.url", "in the clear", "https"),
+    ("nemoclaw_openshell", {**MIRROR, "user": "me"}, "nemoclaw_openshell.credential", "there is a user", "nemoclaw_credentials"),
+    ("nemoclaw_openshell", {**MIRROR, "ca": "/etc/ca.pem"}, "nemoclaw_openshell.ca", "no certificate", "lookup"),
+    ("nemoclaw_openshell", {**MIRROR, "source": "directory", "path": "/x"}, "nemoclaw_openshell.url", "not used by the source", "source to url"),
     ("nemoclaw_openshell", {"source": "directory", "path": "/nowhere"}, "nemoclaw_openshell.path", "No such file", "openshell-gateway"),
     ("nemoclaw_openshell.bin_dir", "relative", "nemoclaw_openshell.bin_dir", "right form", "absolute path"),
     ("nemoclaw_images.opencow", {"base": "a:1"}, "nemoclaw_images.opencow", "is no agent", "Did you mean openclaw?"),

@@ -6,30 +6,17 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import failure, restarts
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.versions import check_version
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 # file of the registration <- file of the gateway's own certificate directory
 BUNDLE = {"ca.crt": "ca.crt", "tls.crt": "client/tls.crt", "tls.key": "client/tls.key"}
-
-
-def check_version(version: str, minimum: str, below: str) -> None:
-    """Refuse an OpenShell that this collection does not understand."""
-    number = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-    low, high = (tuple(int(part) for part in limit.split(".")) for limit in (minimum, below))
-    if number >= high:
-        raise ResourceError(
-            f"OpenShell {version} is too new: from {below} on it has no inference routes and its sandboxes do not survive the upgrade.",
-            f"Install one from {minimum} to before {below} (nemoclaw_openshell).",
-        )
-    if number < low:
-        raise ResourceError(f"OpenShell {version} is too old.", f"Install one from {minimum} to before {below} (nemoclaw_openshell).")
 
 
 class Gateway(Resource):

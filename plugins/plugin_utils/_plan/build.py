@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
 
 SCHEMA = 1
@@ -31,7 +31,7 @@ def digest(value: t.Any) -> str:
 
 
 class Inputs(t.NamedTuple):
-    """All that a plan depends on. C(variables) are valid and hold no secret; C(programs) are SHA-256 digests of the programs to install, by name."""
+    """All that a plan depends on. C(variables) are valid and hold no secret; C(programs) are SHA-256 digests of the programs of a directory, by name."""
 
     host: str
     variables: dict[str, t.Any]
@@ -59,7 +59,7 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
         for other, what in sorted(used.items())
         if ipaddress.ip_network(other).version == 4 and subnet.overlaps(ipaddress.ip_network(other))
     ]
-    return [*overlaps, *engine.problems(inputs)]
+    return [*overlaps, *engine.problems(inputs), *openshell.host_problems(inputs.variables, inputs.blueprint.data, inputs.facts)]
 
 
 def build(inputs: Inputs) -> dict[str, t.Any]:
@@ -101,19 +101,9 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
         "config_path": f"{state_dir}/gateway.toml",
         "owner": owner["name"],
     }
-    programs = [
-        {
-            "path": f"{bin_dir}/{name}",
-            "owner": "root",
-            "group": "root",
-            "mode": "0755",
-            **({"sha256": inputs.programs[name]} if name in inputs.programs else {}),
-        }
-        for name in data["openshell"]["programs"]
-    ]
     toml = inputs.blueprint.render("gateway/gateway.toml.j2", **values)
     unit = "gateway/gateway.service.j2"
-    running = digest([toml, inputs.blueprint.render(unit, **values, digest=""), programs])
+    running = digest([toml, inputs.blueprint.render(unit, **values, digest="")])
     private = {"owner": owner["name"], "group": owner["name"]}
     return {
         "name": chosen["name"],
@@ -122,7 +112,7 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
         "bin_dir": bin_dir,
         "versions": {key: data["openshell"][key] for key in ("minimum", "below")},
         "packages": data["requirements"]["packages"],
-        "programs": programs,
+        "programs": openshell.programs(inputs.variables, data, inputs.facts, inputs.programs),
         "directories": [{"path": path, "mode": "0700", **private} for path in (owner["state_dir"], state_dir)],
         "files": [{"path": values["config_path"], "mode": "0600", **private, "content": toml}],
         "network": {

@@ -109,10 +109,17 @@ def _json_type(value: t.Any) -> str:
     return next(kind for kind, of in JSON_TYPES if isinstance(value, of))
 
 
-def cross_problems(variables: dict[str, t.Any], providers: dict[str, t.Any], agents: dict[str, t.Any], found: t.Sequence[Problem] = ()) -> list[Problem]:
+def cross_problems(
+    variables: dict[str, t.Any],
+    providers: dict[str, t.Any],
+    agents: dict[str, t.Any],
+    found: t.Sequence[Problem] = (),
+    more: t.Sequence[t.Iterator[Problem]] = (),
+) -> list[Problem]:
     """What a schema cannot say. C(variables) are C(completed); C(agents) maps a name to its manifest; credentials are names to whether they are set.
 
     C(found) are the schema's problems. With some, a check goes as far as it gets on values of the wrong kind, and nothing is said twice.
+    C(more) are further checks.
     """
     checks = (
         _inference_problems(variables, providers),
@@ -120,6 +127,7 @@ def cross_problems(variables: dict[str, t.Any], providers: dict[str, t.Any], age
         _image_problems(variables, agents),
         _gateway_problems(variables),
         _port_problems(variables, agents),
+        *more,
     )
     problems: list[Problem] = []
     for check in checks:
@@ -145,7 +153,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _url_problem(url: str) -> tuple[str, str] | None:
+def url_problem(url: str) -> tuple[str, str] | None:
     try:
         parts = urllib.parse.urlsplit(url)
         host, _port = parts.hostname, parts.port
@@ -177,7 +185,7 @@ def _inference_problems(variables: dict[str, t.Any], providers: dict[str, t.Any]
         yield Problem(
             f"{where}.endpoint_url", f"is missing; the provider {inference['provider']} has no endpoint of its own.", "Set it to the server's base URL."
         )
-    elif wrong := _url_problem(url):
+    elif wrong := url_problem(url):
         yield Problem(f"{where}.endpoint_url", *wrong)
     if (api := inference.get("preferred_api")) and api not in provider["apis"]:
         yield Problem(f"{where}.preferred_api", f"{api!r} is not possible with the provider {inference['provider']}.", nearest(api, provider["apis"]))
@@ -254,13 +262,6 @@ def _gateway_problems(variables: dict[str, t.Any]) -> t.Iterator[Problem]:
             yield Problem("nemoclaw_gateway.subnet", f"{subnet!r} is no private IPv4 subnet of /16 to /29.", "Give one such as 172.30.200.0/24.")
     except ValueError as error:
         yield Problem("nemoclaw_gateway.subnet", f"{error}.", "Give a subnet such as 172.30.200.0/24.")
-    openshell = variables["nemoclaw_openshell"]
-    if openshell["source"] == "directory" and not openshell.get("path"):
-        yield Problem(
-            "nemoclaw_openshell.path",
-            "is missing or empty; the source directory needs it.",
-            "Set it to the directory on the controller with the three programs.",
-        )
 
 
 def ports(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> dict[str, int]:
@@ -286,7 +287,7 @@ def network(variables: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def _loopback_port(url: str) -> int | None:
     """The port of an endpoint that is on the host itself."""
-    if _url_problem(url):
+    if url_problem(url):
         return None
     parts = urllib.parse.urlsplit(url)
     return (parts.port or (443 if parts.scheme == "https" else 80)) if is_loopback(parts.hostname or "") else None
