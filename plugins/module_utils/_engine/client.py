@@ -70,7 +70,9 @@ def refused(what: str, said: str, remedy: str = "", log: str = "") -> EngineErro
     """The error for what the engine said; a full disk is named."""
     if FULL in said.lower():
         root = connect().info()["DockerRootDir"]
-        remedy = f"Free space there ('df -h {root}' and 'docker system df' show what takes it, 'docker image prune' is safe) and run again: what was made stays."
+        remedy = (
+            f"Free space there ('df -h {root}' and 'docker system df' show what takes it, 'docker image prune' is safe) and run again: what was made stays."
+        )
         what = f"{what}: the disk of the engine's data root {root} is full"
     return EngineError(f"{what}: {said.strip().rstrip('.')}{log or '.'}", remedy)
 

@@ -83,14 +83,16 @@ def settle(
     """
     users = without(found, record)
     wanted = merge({} if set(defaults) & set(users) else defaults, settings)
-    result = merge(users, wanted)
-    return (found if _unordered(result) == _unordered(found) else result), recorded(users, wanted)
+    return _ordered_as(found, merge(users, wanted)), recorded(users, wanted)
 
 
-def _unordered(value: t.Any) -> t.Any:
-    if isinstance(value, dict):
-        return {key: _unordered(entry) for key, entry in value.items()}
-    return sorted(json.dumps(entry, sort_keys=True) for entry in value) if isinstance(value, list) else value
+def _ordered_as(found: t.Any, result: t.Any) -> t.Any:
+    """The result, with the lists that hold the same as those found in their order: taking ours out and putting it in again is no difference."""
+    if isinstance(result, dict) and isinstance(found, dict):
+        return {key: _ordered_as(found.get(key), value) for key, value in result.items()}
+    if isinstance(result, list) and isinstance(found, list) and len(result) == len(found) and all(value in found for value in result):
+        return found
+    return result
 
 
 def differing(before: dict[str, t.Any], after: dict[str, t.Any]) -> dict[tuple[str, ...], tuple[t.Any, t.Any]]:
