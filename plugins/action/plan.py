@@ -64,6 +64,7 @@ class ActionModule(ActionBase):
         result = {
             "changed": False,
             "owner": variables["nemoclaw_user"],
+            "users": [variables["nemoclaw_user"], *variables["nemoclaw_gateway_users"]],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
             "ports": [{"port": port, "purpose": name, "variable": name, "ours": f"{gateway}-"} for name, port in checking.ports(variables, agents).items()],
             "swap": variables["nemoclaw_swap"],

@@ -16,6 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.packages import Packages
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import Unit
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia.cdi_spec import CdiSpec
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.certificates import Certificates
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.forward import Forward
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.gateway import Gateway
@@ -24,6 +25,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.programs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.provider import Provider
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route import Route
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.users import Users
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
 
 # what only a connected gateway can tell
@@ -80,8 +82,10 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
             Programs(gateway["programs"]),
             *(File(entry) for entry in gateway["files"]),
             Network(gateway["network"]),
+            Certificates(gateway["certificates"]),
             *(Unit(entry) for entry in gateway["units"]),
             Gateway(gateway, client),
+            Users(gateway, client),
         ],
     }
     if inference:

@@ -9,7 +9,8 @@ module: openshell_gateway
 short_description: An OpenShell gateway registered with its owner and answering
 version_added: 0.1.0
 description:
-  - Registers a running gateway with the command line of its owner, with the gateway's current client certificate, and waits until it answers.
+  - Registers a running gateway with the command line of its owner, and of further users, with the gateway's current client certificate.
+  - Waits until it answers and is ready; one that runs and is not well is restarted, once.
   - The gateway itself is a systemd unit; the role P(nemoclaw.fleet.gateway#role) makes it.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 attributes:
@@ -35,6 +36,16 @@ options:
         description: The first version that is too new.
         type: str
         required: true
+  health_port:
+    description: Port on the loopback where the gateway says whether it is ready. Not asked when it is not given.
+    type: int
+  users:
+    description:
+      - Further users of the host with whom the gateway is registered. Nobody else keeps it.
+      - They can do whatever the owner can with the gateway and its sandboxes; they are not members of the group docker for it.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds to wait for the gateway to answer.
     type: int
@@ -74,6 +85,7 @@ changes:
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import converge
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.gateway import Gateway
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.spec import client_of, desired_of, openshell_module
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.users import Users
 
 
 def main() -> None:
@@ -82,13 +94,17 @@ def main() -> None:
             "endpoint": {"type": "str"},
             "tls_dir": {"type": "path"},
             "versions": {"type": "dict", "options": {"minimum": {"type": "str", "required": True}, "below": {"type": "str", "required": True}}},
+            "health_port": {"type": "int"},
+            "users": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": 60},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("endpoint", "tls_dir"))],
     )
-    desired = desired_of(module, "endpoint", "tls_dir", "versions", "timeout", "state", name=module.params["gateway"])
-    converge(module, [Gateway(desired, client_of(module))])
+    desired = desired_of(module, "endpoint", "tls_dir", "versions", "health_port", "timeout", "state", name=module.params["gateway"])
+    client = client_of(module)
+    users = [] if desired["state"] == "absent" else module.params["users"]
+    converge(module, [Gateway(desired, client), Users({**desired, "users": users}, client)])
 
 
 if __name__ == "__main__":

@@ -92,6 +92,12 @@ owner:
   returned: success
   type: str
   sample: nemoclaw
+users:
+  description: The users whose facts are needed.
+  returned: success
+  type: list
+  elements: str
+  sample: [nemoclaw, ann]
 bin_dir:
   description: The directory of OpenShell's programs on the host.
   returned: success

@@ -26,7 +26,8 @@ from .shell import CommandFailed, docker, run
 LABEL = "nemoclaw.fleet/bed"
 MADE = "nemoclaw.fleet/made-from"  # digest of how a host was made
 SUITES = ("bookworm", "trixie")  # of h1, h2, h1 again …
-NETWORKS = {"demo": 77, "test": 78, "molecule-gateway": 79, "molecule-preflight": 76, "molecule-engine": 75}  # third octet; others get one of 80 to 199 by their name
+# third octet; others get one of 80 to 199 by their name
+NETWORKS = {"demo": 77, "test": 78, "molecule-gateway": 79, "molecule-preflight": 76, "molecule-engine": 75}
 CAPABILITIES = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW
     IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD

@@ -18,7 +18,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox 
 
 PLAN = json.loads((pathlib.Path(__file__).parent / "data" / "plan.json").read_text())
 CREDENTIALS = {"COMPATIBLE_API_KEY": "sk-canary-77aa"}
-CONNECTED = {"endpoint": PLAN["gateway"]["endpoint"], "certificate": True, "connected": True}
+CONNECTED = {"endpoint": PLAN["gateway"]["endpoint"], "certificate": True, "connected": True, "ready": True}
 
 
 def resources():
@@ -41,7 +41,9 @@ def as_planned(resource):
         "programs": lambda: {"programs": {name: {"sha256": "present"} for name in desired["programs"]}, "record": {}, "interrupted": False},
         "network": lambda: {"subnet": desired["subnet"]},
         "unit": lambda: {"content": desired["content"], "enabled": True, "active": True, "digest": resource.digest},
+        "certificates": lambda: {"problem": "", "expires": "4096-01-01", "soon": False, "open": [], "exchanging": False},
         "gateway": lambda: dict(CONNECTED),
+        "gateway users": lambda: {},
         "provider": lambda: {
             "type": desired["type"],
             "config": desired["config"],
@@ -88,7 +90,8 @@ def test_the_components_and_their_order():
     found = resources()
     assert list(found) == ["engine", "gateway", "inference", "sandbox/assistant", "sandbox/second", "sandbox/old"]
     kinds = {component: [resource.kind for resource in entries] for component, entries in found.items()}
-    assert list(dict.fromkeys(kinds["gateway"])) == ["packages", "user", "file", "programs", "network", "unit", "gateway"]
+    order = ["packages", "user", "file", "programs", "network", "certificates", "unit", "gateway", "gateway users"]
+    assert list(dict.fromkeys(kinds["gateway"])) == order
     assert kinds["inference"] == ["provider", "route"]
     assert kinds["sandbox/assistant"] == ["image", "sandbox", "policy", "unit", "forward"]
     # the agent is stopped while the sandbox is still there

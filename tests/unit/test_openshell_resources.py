@@ -462,8 +462,8 @@ def test_new_certificates_are_a_change(openshell, tls, tmp_path):
     assert list(fields(gateway(openshell, Answers("gateway_register", after="gateway add"), tls).changes())) == ["certificate"]
 
 
-def test_a_gateway_that_made_no_certificates_says_where_to_look(openshell, tmp_path):
-    with pytest.raises(ResourceError, match=r"There are no certificates in .*journalctl -u nemoclaw-gateway"):
+def test_a_gateway_without_certificates_says_what_makes_them(openshell, tmp_path):
+    with pytest.raises(ResourceError, match=r"There are no certificates in .*Run the role nemoclaw\.fleet\.gateway"):
         gateway(openshell, Answers("unconfigured"), str(tmp_path / "nothing")).apply({}, [])
 
 

@@ -117,6 +117,7 @@ def test_the_digest_covers_the_whole_plan():
         ("nemoclaw_sandboxes.0.policy.custom.0.endpoints.0.port", 444),
         ("nemoclaw_sandboxes.1.cpu", "3"),
         ("nemoclaw_sandboxes.1.memory", "5Gi"),
+        ("nemoclaw_gateway.log_level", "warn"),
         ("nemoclaw_sandboxes.1.mounts", [{"type": "volume", "source": "v", "target": "/sandbox/v"}]),
     ],
 )  # fmt: skip
@@ -328,6 +329,9 @@ REFUSED = [
     ("nemoclaw_sandboxs", [], "nemoclaw_sandboxs", "no such variable", "Did you mean nemoclaw_sandboxes?"),
     ("nemoclaw_sandboxes.0.dashboardport", 1, "nemoclaw_sandboxes[0].dashboardport", "no such key", "Did you mean dashboard_port?"),
     ("nemoclaw_inference.endpoint", "http://a", "nemoclaw_inference.endpoint", "no such key", "Did you mean endpoint_url?"),
+    ("nemoclaw_gateway.log_level", "verbose", "nemoclaw_gateway.log_level", "is not possible", "Known: debug, error"),
+    ("nemoclaw_gateway_users", ["root"], "nemoclaw_gateway_users[0]", "right form", "users of the host"),
+    ("nemoclaw_gateway_users", ["nemoclaw"], "nemoclaw_gateway_users", "has the gateway anyway", "Take it out"),
     ("nemoclaw_gateway.ports", 1, "nemoclaw_gateway.ports", "no such key", "Did you mean port?"),
     ("nemoclaw_sandboxes.0.policy.customs", [], "nemoclaw_sandboxes[0].policy.customs", "no such key", "Did you mean custom?"),
     ("nemoclaw_images.openclaw.digest", "x", "nemoclaw_images.openclaw.digest", "no such key", "Known: "),
@@ -469,6 +473,13 @@ def test_a_subnet_that_the_host_uses_is_refused():
     assert "overlaps 172.17.0.0/16, the Docker network bridge" in result["msg"]
     result = run(changed(TYPICAL, "nemoclaw_gateway.subnet", "10.213.145.0/25"))
     assert "overlaps 10.213.145.0/24, a route of the host" in result["msg"]
+
+
+def test_a_further_user_must_be_there():
+    facts = {**FACTS, "users": {**FACTS["users"], "ann": {"home": "/home/ann", "groups": []}, "bob": None}}
+    assert plan(changed(TYPICAL, "nemoclaw_gateway_users", ["ann"]), facts=facts)["gateway"]["users"] == ["ann"]
+    result = run(changed(TYPICAL, "nemoclaw_gateway_users", ["ann", "bob"]), facts=facts)
+    assert [(error["variable"], error["problem"]) for error in result["errors"]] == [("nemoclaw_gateway_users", "'bob' is no user of this host.")]
 
 
 def test_the_own_network_of_an_onboarded_host_is_no_overlap():

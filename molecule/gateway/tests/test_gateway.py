@@ -23,4 +23,5 @@ def test_listens_on_the_loopback_and_the_sandboxes_network_only(host):
 
 def test_nobody_else_reads_its_state(host):
     assert host.check_output("find /home/nemoclaw/.nemoclaw /home/nemoclaw/.config -type d ! -perm 0700") == ""
-    assert host.check_output("find /home/nemoclaw/.nemoclaw -name '*.key' -o -name '*.pem' -o -name '*.bin' -o -name '*.db*' | xargs stat -c %a | sort -u") == "600"
+    secrets = "-name '*.key' -o -name '*.pem' -o -name '*.bin' -o -name '*.db*'"
+    assert host.check_output(f"find /home/nemoclaw/.nemoclaw {secrets} | xargs stat -c %a | sort -u") == "600"

@@ -46,19 +46,23 @@ class OpenShell:
     def __init__(self, owner: str, gateway: str = "", bin_dir: str = BIN_DIR, run: t.Callable[..., t.Any] = subprocess.run) -> None:
         self.gateway = gateway
         self.program = os.path.join(bin_dir, "openshell")
-        self._owner = owner
+        self.owner = owner
         self._run = run
 
     def without_gateway(self) -> OpenShell:
         """The same program and owner, for calls that are about no gateway in particular."""
-        return OpenShell(self._owner, "", os.path.dirname(self.program), self._run)
+        return OpenShell(self.owner, "", os.path.dirname(self.program), self._run)
+
+    def of_user(self, user: str) -> OpenShell:
+        """The same program and gateway, called by another user."""
+        return OpenShell(user, self.gateway, os.path.dirname(self.program), self._run)
 
     @property
     def account(self) -> pwd.struct_passwd:
         try:
-            return pwd.getpwnam(self._owner)
+            return pwd.getpwnam(self.owner)
         except KeyError:
-            raise ResourceError(f"The user {self._owner} does not exist.", "Run the role nemoclaw.fleet.gateway, or set nemoclaw_user.") from None
+            raise ResourceError(f"The user {self.owner} does not exist.", "Run the role nemoclaw.fleet.gateway, or set nemoclaw_user.") from None
 
     @property
     def home(self) -> str:

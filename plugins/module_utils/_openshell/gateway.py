@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import pwd
 import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import failure, restarts
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.as_user import as_user
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import failure, restarts, systemctl
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.versions import check_version
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
@@ -19,10 +23,22 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Ch
 BUNDLE = {"ca.crt": "ca.crt", "tls.crt": "client/tls.crt", "tls.key": "client/tls.key"}
 
 
-class Gateway(Resource):
-    """C({name, endpoint, tls_dir, versions, timeout}): registered under the name with the current client certificate, and connected.
+def read_bundle(directory: str) -> dict[str, str]:
+    """The client's files of a registration that are there."""
+    found = {name: owned.read(os.path.join(directory, "mtls", name)) for name in BUNDLE}
+    return {name: data.decode("ascii", "replace") for name, data in found.items() if data is not None}
 
-    C(versions) is C({minimum, below}), the range of OpenShell that is understood.
+
+def write_bundle(directory: str, bundle: dict[str, str]) -> None:
+    account = pwd.getpwuid(os.geteuid())
+    for name, text in bundle.items():
+        owned.write(os.path.join(directory, "mtls", name), text, account)
+
+
+class Gateway(Resource):
+    """C({name, endpoint, tls_dir, versions, health_port, timeout}): registered with the client's user, with the current client certificate, and connected.
+
+    C(versions) is C({minimum, below}), the range of OpenShell that is understood; C(health_port) where the gateway says whether it is ready.
     """
 
     kind = "gateway"
@@ -31,13 +47,19 @@ class Gateway(Resource):
         super().__init__(desired)
         self.client = client
         self._any = client.without_gateway()
+        self._unit = unit_name(self.name, "gateway")
 
-    def _bundle_dir(self) -> str:
-        return os.path.join(self.client.home, ".config", "openshell", "gateways", self.name, "mtls")
+    @property
+    def directory(self) -> str:
+        """What the command line keeps of this gateway."""
+        return os.path.join(self.client.home, ".config", "openshell", "gateways", self.name)
+
+    def _wanted(self) -> dict[str, bytes | None]:
+        return {name: owned.read(os.path.join(self.desired["tls_dir"], source)) for name, source in BUNDLE.items()}
 
     def _bundle_current(self) -> bool:
-        wanted = {name: owned.read(os.path.join(self.desired["tls_dir"], source)) for name, source in BUNDLE.items()}
-        return None not in wanted.values() and all(owned.read(os.path.join(self._bundle_dir(), name)) == data for name, data in wanted.items())
+        wanted = {name: data.decode("ascii", "replace") for name, data in self._wanted().items() if data}
+        return len(wanted) == len(BUNDLE) and as_user(self.client.account, read_bundle, self.directory) == wanted
 
     def read(self) -> dict[str, t.Any]:
         if not self.client.installed:
@@ -47,43 +69,56 @@ class Gateway(Resource):
         entries = {entry["name"]: entry for entry in self._any.json("gateway", "list") if entry.get("source") == "user"}
         if self.name not in entries:
             return {}
-        return {"endpoint": entries[self.name]["endpoint"], "certificate": self._bundle_current(), "connected": self.client.connected()}
+        state = {"endpoint": entries[self.name]["endpoint"], "certificate": self._bundle_current(), "connected": self.client.connected()}
+        return {**state, "ready": self._ready()} if "health_port" in self.desired else state
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
             return [self.change("state", "present", "absent")] if state else []
-        return self.compare(state, {"endpoint": self.desired["endpoint"], "certificate": True, "connected": True})
+        wanted = {"endpoint": self.desired["endpoint"], "certificate": True, "connected": True}
+        return self.compare(state, {**wanted, "ready": True} if "health_port" in self.desired else wanted)
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if self.absent:
             self._any.call("gateway", "remove", self.name)
             return
-        self._await_certificates()
         if not self._bundle_current():
-            for name, source in BUNDLE.items():
-                owned.write(os.path.join(self._bundle_dir(), name), owned.read(os.path.join(self.desired["tls_dir"], source)) or b"", self.client.account)
+            bundle = self._wanted()
+            if None in bundle.values():
+                raise ResourceError(f"There are no certificates in {self.desired['tls_dir']}.", "Run the role nemoclaw.fleet.gateway, which makes them.")
+            as_user(self.client.account, write_bundle, self.directory, {name: (data or b"").decode("ascii") for name, data in bundle.items()})
         if state and state["endpoint"] != self.desired["endpoint"]:
             self._any.call("gateway", "remove", self.name)
         if state.get("endpoint") != self.desired["endpoint"]:
             self._any.call("gateway", "add", self.desired["endpoint"], "--local", "--name", self.name, retry=False)
         self.await_connected()
 
-    def _await_certificates(self) -> None:
-        deadline = time.monotonic() + self.desired.get("timeout", 60)
-        while not all(os.path.isfile(os.path.join(self.desired["tls_dir"], source)) for source in BUNDLE.values()):
-            if time.monotonic() > deadline:
-                raise ResourceError(
-                    f"There are no certificates in {self.desired['tls_dir']}.", f"See `journalctl -u {self.name}-gateway`: the gateway makes them at its start."
-                )
-            time.sleep(0.2)
+    def _ready(self) -> bool:
+        """Whether the gateway says of itself that it is ready: one without its database, say, still takes connections."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.desired["health_port"], timeout=5)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _good(self) -> bool:
+        return self.client.connected() and ("health_port" not in self.desired or self._ready())
 
     def await_connected(self) -> None:
-        unit, began, before = f"{self.name}-gateway.service", time.time(), None
-        while not self.client.connected():
-            now = restarts(unit)
+        """Wait for it; one that stays up and is not well after a third of the time is restarted, once."""
+        began, before, timeout = time.time(), None, self.desired.get("timeout", 60)
+        restarted = "health_port" not in self.desired
+        while not self._good():
+            now = restarts(self._unit)
             before = now if before is None else before
             if now > before + 2:
-                raise failure(unit, began, f"The gateway {self.name} does not stay up.")
-            if time.time() > began + self.desired.get("timeout", 60):
-                raise failure(unit, began, f"The gateway {self.name} at {self.desired['endpoint']} does not accept its owner.")
+                raise failure(self._unit, began, f"The gateway {self.name} does not stay up.")
+            if not restarted and time.time() > began + timeout / 3:
+                systemctl("try-restart", self._unit, check=False)
+                restarted = True
+            if time.time() > began + timeout:
+                raise failure(self._unit, began, f"The gateway {self.name} at {self.desired['endpoint']} is not ready for {self.client.owner}.")
             time.sleep(0.2)

@@ -59,7 +59,18 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
         for other, what in sorted(used.items())
         if ipaddress.ip_network(other).version == 4 and subnet.overlaps(ipaddress.ip_network(other))
     ]
-    return [*overlaps, *engine.problems(inputs), *openshell.host_problems(inputs.variables, inputs.blueprint.data, inputs.facts)]
+    users = inputs.facts.get("users") or {}
+    strangers = [
+        Problem("nemoclaw_gateway_users", f"{name!r} is no user of this host.", "Make the user first, or take it out of the list.")
+        for name in inputs.variables["nemoclaw_gateway_users"]
+        if not users.get(name)
+    ]
+    return [
+        *overlaps,
+        *strangers,
+        *engine.problems(inputs),
+        *openshell.host_problems(inputs.variables, inputs.blueprint.data, inputs.facts),
+    ]
 
 
 def build(inputs: Inputs) -> dict[str, t.Any]:
@@ -108,7 +119,18 @@ def _gateway(inputs: Inputs, owner: dict[str, t.Any]) -> dict[str, t.Any]:
     return {
         "name": chosen["name"],
         "endpoint": f"https://127.0.0.1:{chosen['port']}",
+        "health_port": chosen["health_port"],
         "tls_dir": values["tls_dir"],
+        "certificates": {
+            "path": values["tls_dir"],
+            "owner": owner["name"],
+            "bin_dir": bin_dir,
+            "server_name": data["gateway"]["host_alias"],
+            "days": data["gateway"]["certificate_days"],
+            "unit": unit_name(chosen["name"], "gateway"),
+            "tokens": f"{state_dir}/state/openshell/docker-sandbox-tokens/{chosen['name']}",
+        },
+        "users": sorted(set(inputs.variables["nemoclaw_gateway_users"])),
         "bin_dir": bin_dir,
         "versions": {key: data["openshell"][key] for key in ("minimum", "below")},
         "packages": data["requirements"]["packages"],

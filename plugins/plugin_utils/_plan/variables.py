@@ -262,6 +262,8 @@ def _gateway_problems(variables: dict[str, t.Any]) -> t.Iterator[Problem]:
             yield Problem("nemoclaw_gateway.subnet", f"{subnet!r} is no private IPv4 subnet of /16 to /29.", "Give one such as 172.30.200.0/24.")
     except ValueError as error:
         yield Problem("nemoclaw_gateway.subnet", f"{error}.", "Give a subnet such as 172.30.200.0/24.")
+    if variables["nemoclaw_user"] in variables["nemoclaw_gateway_users"]:
+        yield Problem("nemoclaw_gateway_users", f"{variables['nemoclaw_user']!r} is nemoclaw_user, who has the gateway anyway.", "Take it out of the list.")
 
 
 def ports(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> dict[str, int]:
@@ -312,6 +314,7 @@ def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, 
         "nemoclaw_openshell": {"source": "preinstalled", "bin_dir": data["openshell"]["bin_dir"], **variables.get("nemoclaw_openshell", {})},
         "nemoclaw_docker_source": variables.get("nemoclaw_docker_source", "distribution" if "docker" in repairs else "present"),
         "nemoclaw_gateway": {**defaults, **variables.get("nemoclaw_gateway", {})},
+        "nemoclaw_gateway_users": variables.get("nemoclaw_gateway_users", []),
         "nemoclaw_inference": variables.get("nemoclaw_inference", {}),
         "nemoclaw_preflight_repair": repairs,
         "nemoclaw_swap": {**data["swap"], **variables.get("nemoclaw_swap", {})},

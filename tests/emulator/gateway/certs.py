@@ -31,7 +31,7 @@ BUILTIN_SANS = (
     "127.0.0.1",
     "::1",
 )
-LIFETIME = datetime.timedelta(days=3650)
+VALID = datetime.datetime(1975, 1, 1), datetime.datetime(4096, 1, 1)
 
 
 def _name(common):
@@ -74,15 +74,14 @@ def leaf(ca_key, ca, common, sans=(), client=False):
 
 
 def _builder(subject, issuer, public_key):
-    now = datetime.datetime.now(datetime.timezone.utc)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + LIFETIME)
+        .not_valid_before(VALID[0])
+        .not_valid_after(VALID[1])
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
 
@@ -102,13 +101,7 @@ def generate(directory, sans):
         )
     wanted = [*BUILTIN_SANS, *(san for san in sans if san not in BUILTIN_SANS)]
     if not present:
-        ca_key, ca = authority("openshell-ca")
-        _write(directory, "ca.key", pem(ca_key))
-        _write(directory, "ca.crt", pem(ca), 0o644)
-        _server(directory, ca_key, ca, wanted)
-        client_key, client = leaf(ca_key, ca, "openshell-client", client=True)
-        _write(directory, "client/tls.key", pem(client_key))
-        _write(directory, "client/tls.crt", pem(client), 0o644)
+        _tls(directory, wanted)
         _jwt(directory)
         _bundle(directory)
         return f"PKI files created. dir={directory}"
@@ -116,13 +109,13 @@ def generate(directory, sans):
         _jwt(directory)
         _bundle(directory)
         return f"JWT signing files created for existing TLS install. dir={directory}"
-    _bundle(directory)
     has = server_sans(directory)
     lacking = [san for san in wanted if san not in has]
+    if lacking:
+        _tls(directory, wanted)
+    _bundle(directory)
     if not lacking:
         return f"PKI files already exist, skipping. dir={directory}"
-    ca_key, ca = load_authority(_read(directory, "ca.crt"), _read(directory, "ca.key"))
-    _server(directory, ca_key, ca, wanted)
     return f"server TLS certificate refreshed for current SAN set. dir={directory} missing_sans={','.join(lacking)}"
 
 
@@ -154,10 +147,15 @@ def signer(settings):
     return hashlib.sha256(key).hexdigest()
 
 
-def _server(directory, ca_key, ca, sans):
-    key, certificate = leaf(ca_key, ca, "openshell-server", sans)
-    _write(directory, "server/tls.key", pem(key))
-    _write(directory, "server/tls.crt", pem(certificate), 0o644)
+def _tls(directory, sans):
+    """A whole new set, with an authority of its own."""
+    ca_key, ca = authority("openshell-ca")
+    _write(directory, "ca.key", pem(ca_key))
+    _write(directory, "ca.crt", pem(ca), 0o644)
+    for kind, of in (("server", {"sans": sans}), ("client", {"client": True})):
+        key, certificate = leaf(ca_key, ca, f"openshell-{kind}", **of)
+        _write(directory, f"{kind}/tls.key", pem(key))
+        _write(directory, f"{kind}/tls.crt", pem(certificate), 0o644)
 
 
 def _jwt(directory):
