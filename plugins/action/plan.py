@@ -72,7 +72,7 @@ class ActionModule(ActionBase):
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
             "gpu": any(sandbox.get("gpu") for sandbox in checking.present(variables)),
             "requirements": blueprint.data["requirements"],
-            "repair": [*variables["nemoclaw_preflight_repair"], *engine.repaired(variables)],
+            "repair": [*variables["nemoclaw_preflight_repair"], *engine.repaired(variables), *installing.repaired(variables, blueprint.data)],
         }
         if args["facts"] is None:
             return result

@@ -215,9 +215,9 @@ HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.s
             "Permission denied",
             "become",
         ),
-        ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": "0.1.2"}, "openshell", "error", "0.1.2", "below 0.1.0"),
-        ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": "0.0.36"}, "openshell", "error", "0.0.36", "from 0.0.72"),
-        ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": ""}, "openshell", "error", "unknown version", "from 0.0.72"),
+        ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": "0.1.2"}, "openshell", "error", "0.1.2", "no inference routes"),
+        ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": "0.0.36"}, "openshell", "error", "0.0.36", "cluster in a container"),
+        ("openshell.openshell", {"path": "/usr/local/bin/openshell", "version": ""}, "openshell_unusable", "error", "unknown version", "from 0.0.72"),
         ("cdi.units", {"nvidia-cdi-refresh.service": "failed"}, "cdi_refresh", "warning", "nvidia-cdi-refresh.service failed", "journalctl"),
         ("existing", [{"kind": "nemoclaw", "what": "/home/ann/.nemoclaw/sandboxes.json"}], "existing", "info", "/home/ann", "left alone"),
         (

@@ -185,6 +185,12 @@ def test_archives_on_the_controller_are_verified(tmp_path):
     assert {archive["name"]: archive["sha256"] for archive in made["archives"]} == own
 
 
+def test_what_is_installed_anyway_is_no_fault_of_the_host():
+    unusable = ["openshell_unusable", "openshell_gateway_unusable", "openshell_sandbox_unusable"]
+    assert set(unusable) <= set(run({**LEAST, "nemoclaw_openshell": MIRROR}, facts=None)["repair"])
+    assert set(unusable).isdisjoint(run(LEAST, facts=None)["repair"])
+
+
 def test_a_downgrade_needs_a_word():
     there = {name: {"path": f"/usr/local/bin/{name}", "version": "0.0.108"} for name in ("openshell", "openshell-gateway", "openshell-sandbox")}
     given = {**LEAST, "nemoclaw_openshell": MIRROR}

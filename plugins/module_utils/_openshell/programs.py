@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import a
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import BIN_DIR
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.download import Source, download
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.replacement import Replacement, Store
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.services import GATEWAY
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.services import GATEWAY, Service
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.versions import check_version, number
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
@@ -159,6 +159,8 @@ class Programs(Resource):
         try:
             self._stage()
             after, before = self._staged_version(), version_of(self.store.live(GATEWAY))
+            if before and self.desired.get("versions") and Service.all(self.store.bin_dir):
+                check_version(before, **self.desired["versions"])  # its state is not ours to carry over
             if before and number(after) < number(before) and not (self.desired.get("allow_downgrade") or self._kept):
                 raise ResourceError(f"OpenShell {after} is older than {before}, which is there.", "Set nemoclaw_openshell.allow_downgrade to go back to it.")
         except ResourceError:

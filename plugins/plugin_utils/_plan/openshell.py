@@ -128,6 +128,11 @@ def credentials(variables: dict[str, t.Any]) -> list[str]:
     return [name] if isinstance(name, str) else []
 
 
+def repaired(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[str]:
+    """The checks of a host whose faults an installation mends."""
+    return [f"{name.replace('-', '_')}_unusable" for name in data["openshell"]["programs"] if variables[WHERE]["source"] != "preinstalled"]
+
+
 def programs(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any], digests: dict[str, str]) -> dict[str, t.Any]:
     """The plan's entry; C(digests) are those of the programs of a directory."""
     chosen, data = variables[WHERE], data["openshell"]

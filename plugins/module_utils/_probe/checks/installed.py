@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.versions import refusal
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import result, version
 
 if t.TYPE_CHECKING:
@@ -24,7 +25,10 @@ def openshell(facts: Facts, limits: Facts) -> Results:
         ok = bool(number) and (not least or number >= version(least)) and (not below or number < version(below))
         detail = f"{found['path']} is {found['version'] or 'of an unknown version'}"
         remedy = f"OpenShell from {least or 'any'} to below {below or 'any'} is supported: remove it, or install elsewhere (nemoclaw_openshell.bin_dir)."
-        results += result(name.replace("-", "_"), ok, "error", detail, remedy)
+        refused = refusal(found["version"], least, below) if number and least and below else None
+        # what cannot even be run is replaced by an installation; what can may have a gateway that is in use
+        check = name.replace("-", "_") + ("" if number else "_unusable")
+        results += result(check, ok, "error", detail, f"{refused[0]} {remedy}" if refused else remedy)
     return results
 
 
