@@ -51,7 +51,7 @@ molecule: ## roles alone
 	@$(RUN) pytest tests/checks/test_molecule.py $(ARGS)
 
 e2e: ## the playbooks on a fleet with the real OpenShell, and the recordings once more; fails where it is not
-	@$(RUN) pytest tests/integration tests/checks/test_replay.py -m real --require-real $(ARGS)
+	@$(RUN) pytest tests/integration tests/checks/test_replay.py tests/checks/test_policies.py -m real --require-real $(ARGS)
 
 bench: ## time and module executions of a first and a second onboarding
 	@$(RUN) pytest tests/bench $(ARGS)
@@ -64,8 +64,8 @@ manifest: ## pin the blueprint's files anew, after a change that is meant
 	@$(RUN) python -c 'from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint as b; \
 	  (b.BUNDLED / b.MANIFEST).write_text(b.pins(b.BUNDLED))'
 
-renew: ## write anew what is made from the sources: docs/variables.md, the kept plan of tests/unit
-	@$(RUN) env NEMOCLAW_RENEW=1 pytest tests/unit/test_plan.py tests/unit/test_variables_table.py -k 'golden or current' -q $(ARGS)
+renew: ## write anew what is made from the sources: docs/variables.md, tables of docs/policies.md, the kept plan of tests/unit
+	@$(RUN) env NEMOCLAW_RENEW=1 pytest tests/unit/test_plan.py tests/unit/test_variables_table.py tests/unit/test_policies_page.py -k 'golden or current' -q $(ARGS)
 
 clean: ## take every test bed down and remove the cache
 	@$(RUN) python -m tests.bed clean

@@ -26,6 +26,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import openshell as installing
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.of_host import HostPolicies
 
 PREFIX = "nemoclaw_"
 
@@ -37,7 +38,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
-        _spec, args = self.validate_argument_spec({"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}, "approved": {"type": "path"}})
+        _spec, args = self.validate_argument_spec(
+            {"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}, "approved": {"type": "path"}}
+        )
         if checking.jsonschema is None:
             raise AnsibleError(missing_required_lib("jsonschema", reason="for nemoclaw.fleet.plan, on the controller"))
         variables, problems = self._variables(task_vars or {})
@@ -59,6 +62,9 @@ class ActionModule(ActionBase):
         more = [installing.problems(variables, blueprint.data)]
         problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents, problems, more)
         if problems:
+            return self._refused(problems)
+        policies = HostPolicies(variables, blueprint, agents)
+        if problems := policies.problems():
             return self._refused(problems)
         gateway = variables["nemoclaw_gateway"]["name"]
         result = {
@@ -85,7 +91,8 @@ class ActionModule(ActionBase):
         if problems := list(installing.file_problems(files, found)):
             return self._refused(problems)
         programs = found if variables["nemoclaw_openshell"]["source"] == "directory" else {}
-        inputs = planning.Inputs((task_vars or {})["inventory_hostname"], _plain(variables), blueprint, facts, programs)
+        variables, composed = _plain(variables), policies.composed(facts)
+        inputs = planning.Inputs((task_vars or {})["inventory_hostname"], variables, blueprint, facts, programs, composed)
         if problems := planning.fact_problems(inputs):
             return self._refused(problems)
         plan = planning.build(inputs)
@@ -94,7 +101,8 @@ class ActionModule(ActionBase):
                 approving.check(pathlib.Path(args["approved"]).expanduser(), plan)
             except (approving.NotApproved, OSError, ValueError) as error:
                 return {"failed": True, "msg": str(error)}
-        return {**result, "plan": plan, "file": approving.file_name(plan)}
+        notes = [f"{name}: {note}" for name, one in composed.items() for note in one.notes]
+        return {**result, "plan": plan, "file": approving.file_name(plan), "notes": notes}
 
     def _refused(self, problems: list[Problem]) -> dict[str, t.Any]:
         listing = "\n".join(f"  - {problem}" for problem in problems)

@@ -35,6 +35,10 @@ class Change(t.NamedTuple):
     def as_dict(self) -> dict[str, t.Any]:
         return dict(self._asdict())
 
+    def shown(self) -> tuple[t.Any, t.Any]:
+        """The values before and after as a person sees them in a diff."""
+        return self.before, self.after
+
     def __str__(self) -> str:
         before, after = ("…" if isinstance(value, str) and "\n" in value else json.dumps(value, sort_keys=True) for value in (self.before, self.after))
         return f"{self.resource} {self.field}: {before} -> {after}"
@@ -82,12 +86,13 @@ class Resource:
 def ansible_diff(changes: list[Change]) -> dict[str, str]:
     """The C(diff) return value of a module: what each changed field was and will be, texts of several lines as they are."""
 
-    def shown(value: t.Any) -> str:
+    def text_of(value: t.Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         several = text.rstrip("\n").splitlines()
         return several[0] if len(several) == 1 else "".join(f"\n  {line}" for line in several)
 
-    def lines(side: str) -> str:
-        return "".join(f"{c.resource} {c.field}: {shown(getattr(c, side))}\n" for c in changes if getattr(c, side) not in (None, "", [], {}))
+    def lines(side: int) -> str:
+        values = ((change, change.shown()[side]) for change in changes)
+        return "".join(f"{change.resource} {change.field}: {text_of(value)}\n" for change, value in values if value not in (None, "", [], {}))
 
-    return {"before": lines("before"), "after": lines("after")}
+    return {"before": lines(0), "after": lines(1)}

@@ -168,6 +168,10 @@ facts:
     lingering: {description: Users whose own gateway of OpenShell may start at boot., type: list, elements: str}
     credential_helpers: {description: Helpers for registries that an account names and that are not there., type: dict, sample: {nemoclaw: ""}}
     cdi: {description: The Container Toolkit and the CDI specifications., type: dict}
+    package_hosts:
+      description: Where the host's own package clients get their packages from; only clients that are configured.
+      type: dict
+      sample: {pypi: [mirror.example.org], npm: ["mirror.example.org:8443"]}
     proxy: {description: Proxy settings of the environment., type: dict, sample: {http_proxy: "", https_proxy: "", no_proxy: ""}}
     existing:
       description: Traces of a NemoClaw or OpenShell that was not installed by this collection, as C(kind) and C(what).

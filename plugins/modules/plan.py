@@ -55,6 +55,12 @@ file:
   returned: when O(facts) is given
   type: str
   sample: spark1-9f86d081884c.json
+notes:
+  description: What sandboxes go without, and how to change that.
+  returned: when O(facts) is given
+  type: list
+  elements: str
+  sample: ["assistant: preset npm left out: set nemoclaw_package_hosts.npm"]
 ports:
   description: The ports of the host that the plan opens.
   returned: success

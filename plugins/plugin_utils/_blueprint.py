@@ -64,5 +64,9 @@ class Blueprint:
         environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
         return environment.from_string(self.text(name)).render(**values)
 
+    def stems(self, folder: str) -> list[str]:
+        """Names of the YAML files in a directory, without their ending."""
+        return sorted(path.stem for path in (self.root / folder).glob("*.yaml"))
+
     def agents(self) -> list[str]:
         return sorted(path.parent.name for path in self.root.glob("agents/*/manifest.yaml"))

@@ -96,8 +96,8 @@ def test_a_secret_goes_to_its_own_endpoint_only_and_an_old_placeholder_keeps_its
         ("version: one\n", 'version: invalid type: string "one", expected u32 at line 1 column 10'),
         ("filesystem_policy: {}\n", "missing field `version`"),
         (
-            "version: 1\nlandlock: {compatibility: 3}\n",
-            "landlock.compatibility: invalid type: integer `3`, expected a string at line 2 column 27",
+            "version: 1\nlandlock: {compatibility: [3]}\n",
+            "landlock.compatibility: invalid type: sequence, expected a string at line 2 column 27",
         ),
     ],
 )

@@ -182,7 +182,16 @@ def test_a_changed_rule_is_one_difference(openshell):
 
 def test_a_new_path_is_a_difference_and_a_path_that_the_sandbox_added_is_none(openshell):
     assert fields(policy(openshell, given("fs.yaml")).changes()) == {"filesystem_policy.read_only": ([], ["/opt"])}
-    assert policy(openshell, given("ro.yaml"), after="fs.yaml").changes() == []
+    added = {**given("ro.yaml"), "filesystem_policy": {**given("ro.yaml")["filesystem_policy"], "read_only": ["/var/log", "/app", "/dev/nvidia0"]}}
+    assert policy(openshell, given("ro.yaml")).static_changes(policies.merged(given("ro.yaml"), added)) == []
+
+
+def test_a_path_that_is_to_go_takes_a_rebuild(openshell):
+    resource = policy(openshell, given("ro.yaml"), after="fs.yaml")
+    state = resource.read()
+    assert fields(resource.static_changes(state)) == {"filesystem_policy.read_only": (["/opt"], [])}
+    with pytest.raises(ResourceError, match=r"differs in filesystem_policy.read_only.*rebuild"):
+        resource.apply(state, [])
 
 
 def written(monkeypatch):
@@ -201,10 +210,9 @@ def written(monkeypatch):
 def test_setting_keeps_the_paths_that_the_sandbox_has(openshell, monkeypatch):
     found = written(monkeypatch)
     run = Answers("policy_set", loose=("policy set",))
-    state = Policy({"sandbox": "a", "policy": {}}, openshell(Answers("policy_set", after="fs.yaml"))).read()
-    assert "/opt" in state["filesystem_policy"]["read_only"]
+    state = policies.merged(given("ro.yaml"), {"filesystem_policy": {"read_only": ["/var/log"]}})
     Policy({"sandbox": "a", "policy": given("ro.yaml")}, openshell(run)).apply(state, [])
-    assert "/opt" in found[0]["filesystem_policy"]["read_only"]
+    assert "/var/log" in found[0]["filesystem_policy"]["read_only"]
     assert run.made[0][0] == "policy set a --policy ro.yaml --wait --timeout 120".split()
 
 
@@ -222,6 +230,24 @@ def test_a_policy_that_was_stored_but_not_loaded(openshell, monkeypatch):
     run = Answers("policy_set", after="sandbox stop a", loose=("policy set",))
     with pytest.raises(ResourceError, match="stored, but the sandbox did not load it within 3 s"):
         Policy({"sandbox": "a", "policy": given("ro.yaml"), "timeout": 3}, openshell(run)).apply({**given("ro.yaml")}, [])
+
+
+def test_a_policy_that_cannot_be_loaded_is_told_from_a_timeout_and_the_one_before_put_back(openshell, monkeypatch):
+    found = written(monkeypatch)
+    run = Scripted(answer("more_policy", "badl7.yaml"), answer("more_policy", "--policy first.yaml --wait"))
+    bad = {**given("ro.yaml"), "network_policies": {"lab": {"endpoints": [{"host": "a", "port": 443}], "binaries": [{"path": "/a"}]}}}
+    with pytest.raises(ResourceError, match=r"cannot load its policy: .*mutually exclusive.*put back"):
+        Policy({"sandbox": "lab", "policy": bad}, openshell(run)).apply(given("ro.yaml"), [])
+    assert found[-1] == given("ro.yaml")
+
+
+def test_a_changed_rule_says_what_opens_and_what_closes(openshell):
+    change = next(change for change in policy(openshell, given("rw.yaml")).changes() if change.field == "network_policies.echo")
+    assert {one["method"] for one in change.as_dict()["opens"]} == {"POST", "PUT", "PATCH"}
+    assert change.as_dict()["closes"] == []
+    said = "opens host.openshell.internal:8102 (at 172.16.0.0/12, 192.168.0.0/16) PATCH /**, POST /**, PUT /** by /usr/bin/curl"
+    assert str(change).endswith(f": {said}")
+    assert ansible_diff([change]) == {"before": "", "after": f"policy/a network_policies.echo: {said}\n"}
 
 
 def test_rules_of_one_meaning_are_equal():

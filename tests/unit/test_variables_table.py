@@ -25,7 +25,7 @@ A variable that begins with `nemoclaw_` and is not listed here is refused.
 | variable | meaning | values | default |
 |---|---|---|---|
 """
-KEYS = {"nemoclaw_images": "<agent>"}
+KEYS = {"nemoclaw_images": "<agent>", "nemoclaw_policy_presets": "<preset>", "network_policies": "<rule>"}
 
 
 def defaults(blueprint: Blueprint) -> dict[str, t.Any]:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell, OpenShellError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy_opens import PROVIDER_RULES, Opening, lines, openings
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
-PROVIDER_RULES = "_provider_"  # rules that the gateway composes from attached providers; no part of anybody's policy
 PATHS = ("read_only", "read_write")
+NOT_LOADED = "failed to load"
+# what a sandbox adds to its own policy by itself: what its programs, its proxy and its GPUs need
+ADDED = re.compile(r"/(usr|usr/lib/wsl|lib|etc|app|tmp|proc|var/log|run/nvidia-persistenced|dev/(urandom|dxg|nvidia.*))")
 
 
 def rules(policy: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -46,6 +50,34 @@ def merged(desired: dict[str, t.Any], live: dict[str, t.Any]) -> dict[str, t.Any
     return {**desired, "filesystem_policy": section}
 
 
+class RuleChange(Change):
+    """A change of one network rule. C(opens) and C(closes) count against the whole policies: what another rule opens too is neither."""
+
+    opens: list[Opening]
+    closes: list[Opening]
+
+    @classmethod
+    def between(cls, change: Change, before: dict[str, t.Any], after: dict[str, t.Any]) -> RuleChange:
+        found = cls(*change)
+        old, new = ({"network_policies": {"rule": rule or {}}} for rule in (change.before, change.after))
+        found.opens, found.closes = sorted(openings(new) - openings(before)), sorted(openings(old) - openings(after))
+        return found
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {**super().as_dict(), "opens": [one.as_dict() for one in self.opens], "closes": [one.as_dict() for one in self.closes]}
+
+    def shown(self) -> tuple[t.Any, t.Any]:
+        if not self.opens and not self.closes:
+            return super().shown()
+        return "\n".join(f"closes {line}" for line in lines(self.closes)), "\n".join(f"opens {line}" for line in lines(self.opens))
+
+    def __str__(self) -> str:
+        if not self.opens and not self.closes:
+            return super().__str__()
+        said = [f"opens {line}" for line in lines(self.opens)] + [f"closes {line}" for line in lines(self.closes)]
+        return f"{self.resource} {self.field}: {'; '.join(said)}"
+
+
 class Policy(Resource):
     """C({sandbox, policy, timeout}): C(policy) is a whole policy as OpenShell's schema has it, C(timeout) in seconds."""
 
@@ -67,8 +99,8 @@ class Policy(Resource):
         """All differences, those that take a rebuild (C(static_changes)) last."""
         desired = self.desired["policy"]
         before, after = rules(state), rules(desired)
-        changes = [
-            self.change(f"network_policies.{key}", before.get(key), after.get(key))
+        changes: list[Change] = [
+            RuleChange.between(self.change(f"network_policies.{key}", before.get(key), after.get(key)), state, desired)
             for key in sorted(before.keys() | after.keys())
             if before.get(key) != after.get(key)
         ]
@@ -90,6 +122,10 @@ class Policy(Resource):
         ]
         if filesystem(state)["include_workdir"] != filesystem(desired)["include_workdir"]:
             changes.append(self.change("filesystem_policy.include_workdir", filesystem(state)["include_workdir"], filesystem(desired)["include_workdir"]))
+        for key in PATHS:
+            lost = [path for path in filesystem(state)[key] if path not in filesystem(desired)[key] and not ADDED.fullmatch(path)]
+            if lost:
+                changes.append(self.change(f"filesystem_policy.{key}", lost, []))
         return changes
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
@@ -100,16 +136,24 @@ class Policy(Resource):
                 f"The policy of the sandbox {self.name} differs in {fields}, which a running sandbox cannot change.", "It takes a rebuild of the sandbox."
             )
         timeout = self.desired.get("timeout") or 120
-        with policy_file(merged(self.desired["policy"], state)) as path:
-            try:
-                self.client.call("policy", "set", self.name, "--policy", path, "--wait", "--timeout", str(timeout), timeout=timeout + 15)
-            except OpenShellError as error:
-                if error.rc == 124:
-                    raise ResourceError(
-                        f"The policy of the sandbox {self.name} was stored, but the sandbox did not load it within {timeout} s.",
-                        f"See `openshell logs {self.name}`; run again once the sandbox is Ready.",
-                    ) from None
+        try:
+            self._set(merged(self.desired["policy"], state), timeout)
+        except OpenShellError as error:
+            if error.rc == 124:
+                raise ResourceError(
+                    f"The policy of the sandbox {self.name} was stored, but the sandbox did not load it within {timeout} s.",
+                    f"See `openshell logs {self.name}`; run again once the sandbox is Ready.",
+                ) from None
+            if NOT_LOADED not in error.message:
                 raise
+            # it stays the stored one, nothing is let through, and setting it again would be "unchanged"
+            self._set(state, timeout)
+            reason = error.message.partition(NOT_LOADED)[2].strip(" :")
+            raise ResourceError(f"The sandbox {self.name} cannot load its policy: {reason}.", "Correct the rule. The policy before was put back.") from None
+
+    def _set(self, policy: dict[str, t.Any], timeout: int) -> None:
+        with policy_file(policy) as path:
+            self.client.call("policy", "set", self.name, "--policy", path, "--wait", "--timeout", str(timeout), timeout=timeout + 15)
 
 
 class policy_file:

@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import exec as inside
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell, OpenShellError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.fingerprints import Fingerprints
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy import policy_file
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy import Policy, policy_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 SPEC_LABEL = "nemoclaw.fleet/spec"
@@ -66,6 +66,9 @@ class Sandbox(Resource):
         state = {"phase": found["phase"], "spec": found.get("labels", {}).get(SPEC_LABEL, "")}
         if state["phase"] == "Ready":
             state["files"] = self._read_files()
+        if self.desired.get("rebuild"):
+            policy = Policy({"sandbox": self.name, "policy": self.desired["policy"]}, self.client)
+            state["policy"] = policy.static_changes(policy.read())
         return state
 
     def _read_files(self) -> dict[str, dict[str, str]]:
@@ -89,8 +92,13 @@ class Sandbox(Resource):
         return changes + self._file_changes(state)
 
     def spec_changes(self, state: dict[str, t.Any]) -> list[Change]:
-        """What takes a new container, by field where the last one made here is known."""
-        if self.absent or not state or state["spec"] == spec_digest(self.desired):
+        """What takes a new container, by field where the last one made here is known; of the policy only where a rebuild is allowed."""
+        if self.absent or not state:
+            return []
+        return [*self._spec_changes(state), *state.get("policy", [])]
+
+    def _spec_changes(self, state: dict[str, t.Any]) -> list[Change]:
+        if state["spec"] == spec_digest(self.desired):
             return []
         before = Fingerprints(self.client.account, self.client.gateway).records().get(f"sandbox/{self.name}", {}).get("spec", {})
         after = spec(self.desired)

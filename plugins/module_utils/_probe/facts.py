@@ -16,7 +16,18 @@ import re
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi, gpus
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import clock, engine, firewall, installed, kernel, listeners, network, resolver, storage
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import (
+    clock,
+    engine,
+    firewall,
+    installed,
+    kernel,
+    listeners,
+    network,
+    package_hosts,
+    resolver,
+    storage,
+)
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 PYTHON_MODULES = {"docker": "docker", "requests": "requests", "yaml": "PyYAML"}  # module -> distribution
@@ -58,6 +69,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "services": listeners.read(host, [dict(one, address="0.0.0.0") for one in options["services"]]),
         "networks": network.read(host),
         "proxy": network.proxies(host),
+        "package_hosts": package_hosts.read(host, ["/root", *(home_of(name) for name in sorted(set(options["users"])))]),
         "dns": resolver.read(host, storage.daemon_settings(host).get("dns") or []),
         "firewall": firewall.read(host, packets, said, units),
         "clock": clock.read(options["controller_time"], units),

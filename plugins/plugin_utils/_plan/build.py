@@ -18,6 +18,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGEN
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose import Composed
 
 SCHEMA = 1
 
@@ -31,13 +32,17 @@ def digest(value: t.Any) -> str:
 
 
 class Inputs(t.NamedTuple):
-    """All that a plan depends on. C(variables) are valid and hold no secret; C(programs) are SHA-256 digests of the programs of a directory, by name."""
+    """All that a plan depends on. C(variables) are valid and hold no secret; C(programs) are SHA-256 digests of the programs of a directory, by name.
+
+    C(policies) are those of the sandboxes, by name, composed from the rest.
+    """
 
     host: str
     variables: dict[str, t.Any]
     blueprint: Blueprint
     facts: dict[str, t.Any]
     programs: dict[str, str]
+    policies: dict[str, Composed]
 
 
 def fact_problems(inputs: Inputs) -> list[Problem]:
@@ -70,6 +75,7 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
         *strangers,
         *engine.problems(inputs),
         *openshell.host_problems(inputs.variables, inputs.blueprint.data, inputs.facts),
+        *(problem for composed in inputs.policies.values() for problem in composed.problems),
     ]
 
 
@@ -198,15 +204,6 @@ def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[s
     return {"name": f"nemoclaw/{agent}", "reference": build_name(f"nemoclaw/{agent}", **inputs_of), "source": source, **inputs_of}
 
 
-def _policy(inputs: Inputs, manifest: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
-    base = inputs.blueprint.yaml(manifest["policy"])
-    custom = {
-        rule["name"]: {**rule, "binaries": [{"path": b} if isinstance(b, str) else b for b in rule["binaries"]]}
-        for rule in sandbox.get("policy", {}).get("custom", [])
-    }
-    return {**base, "network_policies": {**(base.get("network_policies") or {}), **custom}}
-
-
 def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
     name, agent = sandbox["name"], sandbox["agent"]
     manifest = inputs.blueprint.yaml(f"agents/{agent}/manifest.yaml")
@@ -233,7 +230,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
             **({"cdi_devices": engine.devices(inputs, sandbox["gpu"])} if sandbox.get("gpu") else {}),
             "name": name,
             "image": image["reference"],
-            "policy": _policy(inputs, manifest, sandbox),
+            "policy": inputs.policies[name].policy,
             "labels": {"nemoclaw.fleet/agent": agent},
             "files": files,
         },

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import re
 import typing as t
@@ -34,6 +35,9 @@ KINDS = {
 
 # settings of an agent that come from nemoclaw_inference, by their names there
 INFERENCE_SETTINGS = {"model": "model", "context_window": "context_window", "max_tokens": "max_tokens", "api": "preferred_api"}
+
+
+Path = tuple[t.Union[str, int], ...]
 
 
 class Problem(t.NamedTuple):
@@ -68,41 +72,50 @@ def _whole_pattern(_validator: t.Any, pattern: str, value: t.Any, _schema: t.Any
 
 def schema_problems(variables: dict[str, t.Any], schema: dict[str, t.Any]) -> list[Problem]:
     """What the schema refuses: unknown and missing keys, types, ranges, forms."""
-    found: dict[tuple[str, str], Problem] = {}
+    return [Problem(dotted(path), problem, remedy) for path, problem, remedy in schema_faults(variables, schema)]
+
+
+@functools.cache
+def _validator() -> t.Any:
     # a pattern is of the whole text: Python's $ alone would take a line feed after it
-    validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _whole_pattern})
-    for error in sorted(validator(schema).iter_errors(variables), key=lambda e: dotted(e.absolute_path)):
-        for problem in _explained(error):
-            found.setdefault((problem.variable, problem.remedy), problem)
+    return jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _whole_pattern})
+
+
+def schema_faults(value: t.Any, schema: dict[str, t.Any]) -> list[tuple[Path, str, str]]:
+    """The same for any value, with the path to what is wrong in it."""
+    found: dict[tuple[Path, str], tuple[Path, str, str]] = {}
+    for error in sorted(_validator()(schema).iter_errors(value), key=lambda e: dotted(e.absolute_path)):
+        for path, problem, remedy in _explained(error):
+            found.setdefault((path, remedy), (path, problem, remedy))
     return list(found.values())
 
 
-def _explained(error: jsonschema.ValidationError) -> t.Iterator[Problem]:
-    path, value, rule = list(error.absolute_path), error.instance, error.validator
+def _explained(error: jsonschema.ValidationError) -> t.Iterator[tuple[Path, str, str]]:
+    path, value, rule = tuple(error.absolute_path), error.instance, error.validator
     shown = "the value" if path and path[0] == SECRETS else repr(value)
     remedy = error.schema.get("remedy", "")
     if rule == "additionalProperties":
         known = error.schema["properties"]
         for key in sorted(set(value) - set(known)):
-            yield Problem(dotted([*path, key]), f"there is no such {'key' if path else 'variable'}.", nearest(key, known))
+            yield (*path, key), f"there is no such {'key' if path else 'variable'}.", nearest(key, known)
     elif rule == "required":
         for key in [key for key in error.validator_value if key not in value]:
             about = error.schema["properties"].get(key, {}).get("description", "")
-            yield Problem(dotted([*path, key]), "is missing.", f"Set it: {about[:1].lower()}{about[1:]}." if about else "Set it.")
+            yield (*path, key), "is missing.", f"Set it: {about[:1].lower()}{about[1:]}." if about else "Set it."
     elif rule == "enum":
-        yield Problem(dotted(path), f"{shown} is not possible.", nearest(value, map(str, error.validator_value)))
+        yield path, f"{shown} is not possible.", remedy or nearest(value, map(str, error.validator_value))
     elif rule == "type":
         wanted = " or ".join(KINDS[kind] for kind in ([error.validator_value] if isinstance(error.validator_value, str) else error.validator_value))
-        remedy = remedy or f"Write {wanted}; with --extra-vars, as JSON: -e '{{\"{path[0]}\": …}}'."
-        yield Problem(dotted(path), f"{shown} is {KINDS[_json_type(value)]}, not {wanted}.", remedy)
+        as_json = f"; with --extra-vars, as JSON: -e '{{\"{path[0]}\": …}}'" if path and str(path[0]).startswith("nemoclaw_") else ""
+        yield path, f"{shown} is {KINDS[_json_type(value)]}, not {wanted}.", remedy or f"Write {wanted}{as_json}."
     elif rule == "maxLength":
-        yield Problem(dotted(path), f"{shown} has {len(value)} characters, {error.validator_value} are allowed.", remedy)
+        yield path, f"{shown} has {len(value)} characters, {error.validator_value} are allowed.", remedy
     elif rule in ("minimum", "maximum"):
-        yield Problem(dotted(path), f"{shown} is out of range.", remedy)
+        yield path, f"{shown} is out of range.", remedy
     elif rule in ("minItems", "minLength"):
-        yield Problem(dotted(path), "is empty.", remedy or "Give at least one.")
+        yield path, "is empty.", remedy or "Give at least one."
     else:
-        yield Problem(dotted(path), f"{shown} does not have the right form.", remedy)
+        yield path, f"{shown} does not have the right form.", remedy
 
 
 def _json_type(value: t.Any) -> str:
@@ -318,9 +331,19 @@ def completed(variables: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, 
         "nemoclaw_inference": variables.get("nemoclaw_inference", {}),
         "nemoclaw_preflight_repair": repairs,
         "nemoclaw_swap": {**data["swap"], **variables.get("nemoclaw_swap", {})},
+        "nemoclaw_policy_max_open": {**data["policy"]["max_open"], **variables.get("nemoclaw_policy_max_open", {})},
+        "nemoclaw_policy_presets": variables.get("nemoclaw_policy_presets", {}),
+        "nemoclaw_policy_add": variables.get("nemoclaw_policy_add", []),
+        "nemoclaw_policy_remove": variables.get("nemoclaw_policy_remove", []),
+        "nemoclaw_package_hosts": variables.get("nemoclaw_package_hosts", {}),
         "nemoclaw_verify_prompt": variables.get("nemoclaw_verify_prompt", data["verify"]["prompt"]),
         "nemoclaw_sandboxes": [
-            {"agent": "openclaw", "state": "present", **(sandbox if isinstance(sandbox, dict) else {"name": "", "state": "absent"})}
+            _completed_sandbox(sandbox if isinstance(sandbox, dict) else {"name": "", "state": "absent"}, data)
             for sandbox in variables.get("nemoclaw_sandboxes", [])
         ],
     }
+
+
+def _completed_sandbox(sandbox: dict[str, t.Any], data: dict[str, t.Any]) -> dict[str, t.Any]:
+    policy = sandbox.get("policy", {})
+    return {"agent": "openclaw", "state": "present", **sandbox, "policy": {"tier": data["policy"]["tier"], **(policy if isinstance(policy, dict) else {})}}

@@ -39,7 +39,7 @@ def set_policy(gateway, args):
         _not_locked(gateway)
         rules.check_unchanged(sandbox["spec"]["policy"] or {}, policy)
         rules.check(policy)
-        rules.check_bindings(policy, sandbox["spec"]["providers"])
+        rules.check_endpoints(policy, sandbox["spec"]["providers"])
         return _submit(gateway, sandbox, rules.normalized(policy))
 
 

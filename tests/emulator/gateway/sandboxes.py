@@ -92,8 +92,9 @@ def create(gateway, args):
     for name in spec["providers"]:
         attachable(gateway, name, args["workspace"])
     if spec["policy"]:
+        rules.check_size(spec["policy"])
         rules.check(spec["policy"])
-        rules.check_bindings(spec["policy"], spec["providers"])
+        rules.check_endpoints(spec["policy"], spec["providers"])
         rules.normalized(spec["policy"])
     gateway.driver.check(spec)
     with gateway.lock:

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 
-from ..policy import rules, schema
+from ..policy import load, rules, schema
 from ..supervisor import wire
 from . import effective
 from .core import now_ms
@@ -116,7 +116,7 @@ class Session:
             if policy:
                 base = effective.base_policy(self.gateway, sandbox)
                 policy = effective.composed(self.gateway, sandbox, base)
-                self.fault = rules.load_fault(policy)
+                self.fault = load.load_fault(policy)
                 # A policy that cannot be loaded closes every way out.
                 data["policy"], data["version"] = (
                     {**policy, "network_policies": {}} if self.fault else policy,

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 
 from ..errors import invalid, precondition
+from . import ambiguity
 
-MIN_ID, MAX_ID, MAX_PATHS, MAX_PATH = 1000, 2_000_000_000, 256, 4096
+MIN_ID, MAX_ID, MAX_PATHS, MAX_PATH, MAX_SIZE = 1000, 2_000_000_000, 256, 4096, 262_144
 DEFAULT = {
     "version": 1,
     "filesystem_policy": {
@@ -74,6 +76,13 @@ def _endpoint(name, endpoint):
             )
 
 
+def check_size(policy):
+    """Refuses a policy that is too large for a new sandbox; one that is set on a running sandbox is not measured."""
+    size = len(json.dumps(policy, separators=(",", ":")))
+    if size > MAX_SIZE:
+        raise invalid(f"policy serialized size exceeds maximum ({size} > {MAX_SIZE})")
+
+
 def check(policy):
     """Refuses an unsafe policy with every reason at once."""
     reserved = [key for key in policy.get("network_policies", {}) if key.startswith(RESERVED)]
@@ -88,13 +97,20 @@ def check(policy):
         raise invalid("policy contains unsafe content: " + "; ".join(found))
 
 
-def check_bindings(policy, attached):
-    """`credential_binding` must name a provider that is attached."""
+def check_endpoints(policy, attached):
+    """Endpoints must not contradict each other; `credential_binding` must name a provider that is attached, and signing needs one with keys."""
+    ambiguity.check(policy)
     for rule in policy.get("network_policies", {}).values():
         for endpoint in rule.get("endpoints", ()):
             provider = endpoint.get("credential_binding", {}).get("provider")
             if provider and provider not in attached:
                 raise precondition(f"credential_binding references provider '{provider}', but that provider is not attached to the sandbox")
+            if endpoint.get("credential_signing") and not attached:
+                raise precondition(
+                    f"credential_signing endpoint '{endpoint.get('host', '')}:{endpoint.get('port', 0)}' has no resolvable AWS credential source; attach an "
+                    "endpoint-bearing provider profile that declares AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY and covers this endpoint, or set "
+                    "credential_binding.provider to an attached endpointless profile that declares those credentials"
+                )
 
 
 def check_unchanged(baseline, new):
@@ -138,54 +154,3 @@ def enriched(policy, exists):
     order = ("version", "filesystem_policy", "landlock", "process", "network_policies", "network_middlewares")
     changed = {**policy, "filesystem_policy": files}
     return {name: changed[name] for name in order if name in changed}
-
-
-# -- what a supervisor refuses to load ------------------------------------------------------------------------------------------------
-
-PROTOCOLS = ("rest", "websocket", "graphql", "sql", "json-rpc", "mcp")
-SAYS_SOMETHING = ("method", "path", "command", "operation_type", "operation_name", "tool")
-
-
-def load_fault(policy):
-    """Why a supervisor would not load this policy, as its revision's error; None when it would."""
-    faults = [
-        f"{name}.endpoints[{index}]: {text}"
-        for name, rule in policy.get("network_policies", {}).items()
-        for index, endpoint in enumerate(rule.get("endpoints", ()))
-        for text in endpoint_faults(endpoint)
-    ]
-    return "L7 policy validation failed:\n" + "\n".join(faults) if faults else None
-
-
-def endpoint_faults(endpoint):
-    """Faults of one endpoint's protocol, rules and access."""
-    protocol, access, rules, deny = (endpoint.get(key) for key in ("protocol", "access", "rules", "deny_rules"))
-    everything = (endpoint.get("mcp") or {}).get("allow_all_known_mcp_methods")
-    path = endpoint.get("path")
-    if path and not path.startswith("/") and path != "**":
-        yield f"endpoint path must start with '/' or be '**', got '{path}'"
-    if protocol and protocol not in PROTOCOLS:
-        yield f"unknown protocol '{protocol}' (expected rest, websocket, graphql, sql, json-rpc, or mcp)"
-    if rules and access:
-        yield "rules and access are mutually exclusive"
-    if protocol == "mcp" and access:
-        yield (
-            "protocol mcp does not support access presets; use rules/deny_rules or set mcp.allow_all_known_mcp_methods: true for an allow-all MCP "
-            "policy"
-        )
-    if protocol == "json-rpc" and access:
-        yield 'protocol json-rpc does not support access presets; use explicit rules with allow.method such as "*"'
-    if protocol == "json-rpc" and not rules and not access:
-        yield "protocol json-rpc requires explicit rules with allow.method"
-    if protocol and protocol not in ("mcp", "json-rpc") and not rules and not access:
-        yield "protocol requires rules or access to define allowed traffic"
-    if protocol == "mcp" and not rules and not access and not everything:
-        yield "protocol mcp requires rules when mcp.allow_all_known_mcp_methods is false"
-    if rules and not any(rule["allow"].get(key) for rule in rules for key in SAYS_SOMETHING) and not (protocol == "mcp" and everything):
-        yield "rules would deny all traffic (no allow clause found). Use `access: full` or add allow clauses to rules."
-    if deny and not protocol:
-        yield "deny_rules require protocol (L7 inspection must be enabled)"
-    if deny and protocol != "mcp" and not rules and not access:
-        yield "deny_rules require rules or access to define the base allow set"
-    if protocol == "sql" and endpoint.get("enforcement") == "enforce":
-        yield "SQL enforcement requires full SQL parsing (not available in v1). Use `enforcement: audit`."

@@ -17,7 +17,7 @@ ALLOW = {
     "method": "str",
     "path": "str",
     "command": "str",
-    "query": "any",
+    "query": "matchers",
     "operation_type": "str",
     "operation_name": "str",
     "fields": ["str"],
@@ -125,7 +125,16 @@ class _Reader:
             return self.mapping(kind[""], path)
         if kind in STRUCTS:
             return self.struct(kind, path)
+        if kind == "matchers":
+            return self.matchers(path)
         return self.any(path) if kind == "any" else self.scalar(kind, path)
+
+    def matchers(self, path):
+        start, found = self.peek(), self.any(path)
+        for matcher in found.values() if isinstance(found, dict) else ():
+            if isinstance(matcher, list) or (isinstance(matcher, dict) and set(matcher) != {"any"}):
+                raise self.fault(start, path, "data did not match any variant of untagged enum QueryMatcherDef")
+        return found
 
     def what(self, event):
         if isinstance(event, self.yaml.SequenceStartEvent):
@@ -163,12 +172,12 @@ class _Reader:
             raise self.fault(event, path, f"invalid type: {self.what(event)}, expected {EXPECTED[kind]}")
         value = self.plain(event)
         if kind == "str":
-            if isinstance(value, str):
-                return value
-            raise self.fault(event, path, f"invalid type: {self.what(event)}, expected a string")
+            return event.value
         if (kind == "bool" and not isinstance(value, bool)) or (kind != "bool" and (not isinstance(value, int) or isinstance(value, bool))):
             raise self.fault(event, path, f"invalid type: {self.what(event)}, expected {EXPECTED[kind]}")
-        if kind != "bool" and not 0 <= value <= LIMITS[kind]:
+        if kind != "bool" and value < 0:
+            raise self.fault(event, path, f"invalid type: integer `{value}`, expected {kind}")
+        if kind != "bool" and value > LIMITS[kind]:
             raise self.fault(event, path, f"invalid value: integer `{value}`, expected {kind}")
         return value
 

@@ -1,0 +1,4 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Policies of sandboxes: composed of a base, a tier, presets and the user's own rules, and checked before OpenShell sees them. Pure functions."""
