@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 from .supervisor import landlock
 
@@ -36,3 +37,11 @@ def beyond(step):
     """Why the emulator cannot be held to this step; None when it can."""
     words = " ".join(step["argv"])
     return next((reason for pattern, applies, reason in BEYOND if re.search(pattern, words) and applies()), None)
+
+
+def lacks(header):
+    """What this machine must have for a scenario and has not; None when it can be replayed, by the real programs too."""
+    if header.get("needs") != "cdi":
+        return None
+    shown = subprocess.run(["docker", "info", "--format", "{{json .CDISpecDirs}}"], capture_output=True, text=True, check=False).stdout
+    return "this machine's engine has no CDI devices" if shown.strip() in ("", "null", "[]") else None

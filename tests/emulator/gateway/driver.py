@@ -78,20 +78,34 @@ class Driver:
     def check(self, spec):
         """What is refused before a sandbox exists."""
         mounts_of(spec.get("driver_config"))
-        docker_config = (spec.get("driver_config") or {}).get("docker") or {}
-        if (spec.get("gpu") is not None or docker_config.get("cdi_devices")) and not self.has_cdi():
-            raise precondition(
-                "docker GPU sandboxes require Docker CDI support. Enable CDI on the Docker daemon, then restart the OpenShell "
-                "gateway/server so GPU capability is detected."
-            )
-        if spec.get("gpu") is not None and not docker_config.get("cdi_devices"):
-            raise precondition("no NVIDIA CDI GPU devices were discovered")
+        self.check_gpus(spec.get("gpu"), ((spec.get("driver_config") or {}).get("docker") or {}).get("cdi_devices"))
         for mount in mounts_of(spec.get("driver_config")):
             if mount["type"] == "volume":
                 try:
                     self.client.volumes.get(mount["source"])
                 except docker.errors.NotFound:
                     raise precondition(f"docker volume '{mount['source']}' does not exist") from None
+
+    def check_gpus(self, count, devices):
+        """`count` is what --gpu says, 0 where it says no number."""
+        if devices is not None and not devices:
+            raise invalid("invalid docker driver_config: must be a non-empty list of strings")
+        if count is None:
+            if devices:
+                raise invalid("driver_config.cdi_devices requires a gpu request")
+            return
+        if not self.has_cdi():
+            raise precondition(
+                "docker GPU sandboxes require Docker CDI support. Enable CDI on the Docker daemon, then restart the OpenShell "
+                "gateway/server so GPU capability is detected."
+            )
+        if not devices:
+            raise precondition("no NVIDIA CDI GPU devices were discovered")
+        if (count or 1) != len(devices):
+            raise invalid(f"gpu count ({count or 1}) must match driver_config.cdi_devices length ({len(devices)})")
+        for device in devices:
+            if devices.count(device) > 1:
+                raise invalid(f"driver_config.cdi_devices contains duplicate device ID '{device}'")
 
     def has_cdi(self):
         return bool(self.client.info().get("CDISpecDirs"))
@@ -169,10 +183,16 @@ class Driver:
                 **resources,
             )
             container.put_archive("/", _file(TOKEN, token))
-            note("Starting sandbox Container created")
-            container.start()
         except docker.errors.APIError as error:
             raise Broken(f"ContainerCreateFailed: Docker responded with status code {error.status_code}: {error.explanation}") from None
+        note("Starting sandbox Container created")
+        try:
+            container.start()
+        except docker.errors.APIError as error:
+            raise Broken(
+                "ContainerStartFailed: start docker sandbox container failed: "
+                f"Docker responded with status code {error.status_code}: {error.explanation}"
+            ) from None
 
     def mount(self, entry, workdir):
         target = entry["target"].rstrip("/") or "/"

@@ -94,12 +94,12 @@ class Session:
             sandbox = self.gateway.by_id(self.id)
             if not sandbox["revisions"]:
                 policy = schema.parse(found["policy"]) if found["policy"] else rules.DEFAULT
-                policy = rules.enriched(policy, found["paths"].__contains__)
+                policy = rules.enriched(policy, found["paths"].__contains__, found["gpus"], default=True)
                 sandbox["spec"]["policy"] = policy
                 add_revision(sandbox, policy)
             else:
                 newest = sandbox["revisions"][-1]["policy"]
-                enriched = rules.enriched(newest, found["paths"].__contains__)
+                enriched = rules.enriched(newest, found["paths"].__contains__, found["gpus"])
                 if enriched is not newest:
                     add_revision(sandbox, enriched)
             self.gateway.save(sandbox)

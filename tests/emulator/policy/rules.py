@@ -140,16 +140,21 @@ def normalized(policy):
     return policy
 
 
-def enriched(policy, exists):
-    """The policy with the paths a proxied workload needs; the same object when nothing is missing. `exists(path)`: is it in the container."""
-    if not policy.get("network_policies"):
-        return policy
+def enriched(policy, exists, gpus=(), default=False):
+    """The policy with the paths a workload needs; the same object when nothing is missing. `exists(path)`: is it in the container; `gpus`: those of its GPUs.
+
+    Only in the default policy does a path move to where it may be written; in a policy that somebody gave, that would take one away.
+    """
     files = policy.get("filesystem_policy") or {"include_workdir": True}
     read_only, read_write = list(files.get("read_only", ())), list(files.get("read_write", ()))
-    more_only = [path for path in BASELINE_READ_ONLY if path not in read_only + read_write and exists(path)]
-    more_write = [path for path in BASELINE_READ_WRITE if path not in read_only + read_write and exists(path)]
-    if not more_only and not more_write:
+    more_only, more_write = [], [path for path in gpus if path not in read_write]
+    if policy.get("network_policies"):
+        more_only = [path for path in BASELINE_READ_ONLY if path not in read_only + read_write + more_write and exists(path)]
+        more_write += [path for path in BASELINE_READ_WRITE if path not in read_only + read_write and exists(path)]
+    moved = [path for path in more_write if path in read_only]
+    if (not more_only and not more_write) or (moved and not default):
         return policy
+    read_only = [path for path in read_only if path not in moved]
     files = {**files, "read_only": read_only + more_only, "read_write": read_write + more_write}
     order = ("version", "filesystem_policy", "landlock", "process", "network_policies", "network_middlewares")
     changed = {**policy, "filesystem_policy": files}

@@ -85,6 +85,7 @@ class Supervisor:
             wire.HELLO,
             {
                 "paths": [path for path in json.loads(os.environ.get("OPENSHELL_BASELINE", "[]")) if os.path.exists(path)],
+                "gpus": processes.gpu_paths(),
                 "policy": self.image_policy(),
             },
         )

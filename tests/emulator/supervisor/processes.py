@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import grp
 import os
 import pwd
@@ -35,6 +36,13 @@ FIXED = {
     "CURL_CA_BUNDLE": BUNDLE,
     "GIT_SSL_CAINFO": BUNDLE,
 }
+
+
+def gpu_paths():
+    """What a workload needs of the container's GPUs, in the real supervisor's order."""
+    devices = sorted(glob.glob("/dev/nvidia[0-9]*"))
+    common = [path for path in ("/dev/nvidiactl", "/dev/nvidia-uvm") if os.path.exists(path)]
+    return [*common, "/proc", *devices] if devices else []
 
 
 def trust(ca_pem):
@@ -87,7 +95,7 @@ class Workload:
 
     def ruleset(self):
         files = self.policy.get("filesystem_policy") or {}
-        read_write = [*files.get("read_write", ()), *([self.workdir] if files.get("include_workdir") else ())]
+        read_write = [*files.get("read_write", ()), *([self.workdir] if files.get("include_workdir") else ()), *gpu_paths()]
         return landlock.ruleset(files.get("read_only", ()), read_write) if files else None
 
     def start(self, argv, **streams):
