@@ -189,6 +189,7 @@ class Engine(Resource):
             try:
                 self._write(after, created)
                 activate(verb or ("start" if not self.absent else ""))
+                judge_log_driver()
             except ResourceError as error:
                 _put_back(FILE, state["file"])
                 _put_back(RECORD, before)
@@ -246,6 +247,17 @@ def activate(verb: str) -> None:
             if time.monotonic() > deadline:
                 raise ResourceError(f"{unit} is not back after the engine's {verb}.", f"See 'journalctl -u {unit}'.")
             time.sleep(0.3)
+
+
+def judge_log_driver() -> None:
+    """The engine itself takes any name, and then starts no container."""
+    try:
+        info = ask(SOCKET, "/info")[0]
+    except (OSError, ValueError):
+        return
+    known = (info.get("Plugins") or {}).get("Log") or []
+    if known and info.get("LoggingDriver") not in [*known, "none"]:
+        raise ResourceError(f"The engine has no log driver {info.get('LoggingDriver')}.", f"Choose one of {', '.join(known)} (nemoclaw_docker.log_driver).")
 
 
 def last_words() -> str:
