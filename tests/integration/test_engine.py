@@ -12,9 +12,8 @@ from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, r
 
 GPUS = "k8s-test-infra__hardware-qx-h100.xml"  # eight
 SEES = "for device in nvidia0 nvidia1 nvidia2; do (echo x > /dev/$device) 2>/dev/null && echo $device; done"
-ENVIRONMENT = (
-    "tr '\\0' '\\n' < /proc/$(docker inspect --format '{{.State.Pid}}' $(docker ps --quiet --filter label=openshell.ai/sandbox-name=assistant))/environ"
-)
+PROCESS = "docker inspect --format '{{.State.Pid}}' $(docker ps --quiet --filter label=openshell.ai/sandbox-name=assistant)"
+ENVIRONMENT = f"tr '\\0' '\\n' < /proc/$({PROCESS})/environ"
 
 
 @pytest.fixture(scope="module")
