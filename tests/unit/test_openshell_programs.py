@@ -196,6 +196,20 @@ def test_files_that_must_be_brought_are_named(host):
     assert error.value.kind == "missing"
 
 
+def test_a_full_disk_is_told_and_leaves_nothing(host, tmp_path, monkeypatch):
+    converge(host("0.0.101"))
+    before = live(tmp_path)
+
+    def full(path, target):
+        raise OSError(28, "No space left on device", target)
+
+    monkeypatch.setattr(archives, "copy", full)
+    with pytest.raises(ResourceError, match=r"cannot be installed: .*No space left on device\. See space and rights of"):
+        converge(host("0.0.106"))
+    assert live(tmp_path) == before
+    assert sorted(path.name for path in (tmp_path / "bin" / ".nemoclaw-openshell").iterdir()) == ["lock", "record.json"]
+
+
 # --- interrupted ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -120,7 +120,7 @@ class Programs(Resource):
         if self.desired.get("sha256"):
             return self.desired["sha256"]
         for record in (state["record"], state["kept"]):
-            if record.get("archives") == self._archives:
+            if record.get("archives") == self._archives and set(record["programs"]) == set(self.desired["programs"]):
                 return record["programs"]
         return dict.fromkeys(self.desired["programs"], f"as in {', '.join(sorted(self._archives))}")
 
@@ -150,20 +150,27 @@ class Programs(Resource):
             missing = ", ".join(self.store.live(program) for program in self.desired["programs"] if program not in state["programs"])
             raise ResourceError(f"{missing} not there.", "Install OpenShell on the host, or say where it comes from (nemoclaw_openshell.source).")
         replacement = Replacement(self.store, self.desired.get("timeout", 60), self.desired.get("keep", 3))
-        with self.store.locked():
-            replacement.resume()
-            if self._differs(self.read()):
-                self._install(replacement)
-
-    def _install(self, replacement: Replacement) -> None:
         try:
-            self._stage()
+            with self.store.locked():
+                replacement.resume()
+                state = self.read()
+                if self._differs(state):
+                    kept = state["kept"].get("programs") == self._wanted(state)
+                    self._install(replacement, state["kept"]["programs"] if kept else {})
+        except OSError as error:
+            where = error.filename or self.store.bin_dir
+            raise ResourceError(f"The programs cannot be installed: {where}: {error.strerror}.", f"See space and rights of {self.store.bin_dir}.") from error
+
+    def _install(self, replacement: Replacement, kept: dict[str, str]) -> None:
+        """C(kept) are the digests of the programs from before, when those are wanted; they were here, so there is nothing to ask about going back to them."""
+        try:
+            self._stage(kept)
             after, before = self._staged_version(), version_of(self.store.live(GATEWAY))
             if before and self.desired.get("versions") and Service.all(self.store.bin_dir):
                 check_version(before, **self.desired["versions"])  # its state is not ours to carry over
-            if before and number(after) < number(before) and not (self.desired.get("allow_downgrade") or self._kept):
+            if before and number(after) < number(before) and not (self.desired.get("allow_downgrade") or kept):
                 raise ResourceError(f"OpenShell {after} is older than {before}, which is there.", "Set nemoclaw_openshell.allow_downgrade to go back to it.")
-        except ResourceError:
+        except (OSError, ResourceError):
             self.store.clear()
             raise
         staged = {program: sha256(os.path.join(self.store.next, program)) for program in self.desired["programs"]}
@@ -177,17 +184,11 @@ class Programs(Resource):
         self.store.write("record", record)
         self.store.clear()
 
-    @property
-    def _kept(self) -> dict[str, str]:
-        """The digests of the programs from before, when they are the wanted ones; these were here, so there is nothing to ask about going back to them."""
-        state = self.read()
-        return state["kept"]["programs"] if state["kept"].get("programs") == self._wanted(state) else {}
-
-    def _stage(self) -> None:
+    def _stage(self, kept: dict[str, str]) -> None:
         """The verified programs in C(store.next)."""
         target = self.store.empty(self.store.next)
-        if self._kept:
-            for program, expected in self._kept.items():
+        if kept:
+            for program, expected in kept.items():
                 archives.copy(os.path.join(self.store.kept, program), os.path.join(target, program))
                 archives.verify(os.path.join(target, program), program, expected)
             return

@@ -20,7 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import units
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell, OpenShellError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 
@@ -113,7 +113,7 @@ class Service:
         """Names of the sandboxes that are ready; none when the gateway does not answer."""
         try:
             found = OpenShell(self.owner, self.name, bin_dir).json("sandbox", "list", "--limit", PAGE, timeout=20)
-        except (OpenShellError, OSError):
+        except (ResourceError, OSError):
             return []
         return sorted(entry["name"] for entry in found if entry.get("phase") == "Ready")
 

@@ -86,9 +86,10 @@ def host_problems(variables: dict[str, t.Any], data: dict[str, t.Any], facts: di
             yield Problem(
                 f"{WHERE}.checksums", f"holds no checksum of {archive['name']}, and the blueprint pins none.", "Give the one published with the release."
             )
-    there = ((facts.get("openshell") or {}).get("openshell-gateway") or {}).get("version", "")
+    found = (facts.get("openshell") or {}).get("openshell-gateway") or {}
+    there = found["version"] if os.path.dirname(found.get("path", "")) == chosen["bin_dir"].rstrip("/") else ""
     wanted = version(chosen, data)
-    if there and wanted and number(wanted) < number(there) and not chosen.get("allow_downgrade") and chosen["source"] != "preinstalled":
+    if there and wanted and number(wanted) < number(there) and not chosen.get("allow_downgrade"):
         yield Problem(f"{WHERE}.version", f"{wanted} is older than {there}, which is on the host.", f"Set {WHERE}.allow_downgrade: true to go back to it.")
 
 
