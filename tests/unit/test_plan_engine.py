@@ -10,6 +10,7 @@ import pathlib
 import pytest
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi, gpus
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia.cdi_spec import CdiSpec
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host, Outcome
 from tests.unit.test_plan import FACTS, LEAST, plan, run
 
@@ -249,3 +250,32 @@ def test_specifications_of_a_host(tmp_path):
     (tmp_path / "var/run/cdi/other.json").write_text('{"kind": "vendor.example/nic", "devices": []}')
     found = cdi.specs(Host(str(tmp_path)))
     assert [(spec["path"], spec["kind"]) for spec in found] == [("/etc/cdi/nvidia.yaml", "nvidia.com/gpu"), ("/var/run/cdi/other.json", "vendor.example/nic")]
+
+
+DRIVER = {"driver": "580.1", "devices": ["0=GPU-a", "1=GPU-b"]}
+
+
+@pytest.mark.parametrize(
+    ("state", "fields"),
+    [
+        ({"made": DRIVER}, []),
+        ({"fits": True}, []),  # somebody else's, of this driver
+        ({"fits": False}, ["made from"]),
+        ({"made": {**DRIVER, "driver": "570.9"}, "fits": True}, ["made from"]),
+        ({"made": {**DRIVER, "devices": ["0=GPU-a", "1=GPU-c"]}, "fits": True}, ["made from"]),
+        ({"made": DRIVER, "devices": ["0", "all"]}, ["devices"]),  # a GPU more, or the file is gone
+        ({"made": DRIVER, "devices": [], "containers": {"model": "no"}}, ["devices", "running containers"]),
+    ],
+)
+def test_a_specification_is_made_anew_when_it_no_longer_fits(state, fields):
+    as_it_is = {"made": {}, "devices": ["0", "1", "all"], "names": ["0", "1"], "source": DRIVER, "fits": False, "containers": {}}
+    changes = CdiSpec({"name": cdi.KIND, "path": "/etc/cdi/nvidia.yaml"}).diff({**as_it_is, **state})
+    assert [change.field for change in changes] == fields
+
+
+def test_what_a_specification_is_made_from():
+    assert cdi.fingerprint(host(gpu=MIG)["gpu"])["devices"][:2] == [f"0:{n}=GPU-00000000-0000-0000-0000-000000000000" for n in (0, 1)]
+    assert cdi.fingerprint(host(gpu=H100)["gpu"]) == {
+        "driver": "580.105.08",
+        "devices": [f"{n}=GPU-0000000{n}-0000-0000-0000-00000000000{n}" for n in range(8)],
+    }
