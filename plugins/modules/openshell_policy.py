@@ -12,6 +12,8 @@ description:
   - Compares the policy of a sandbox by meaning with the given one and sets it when something differs. Order, defaults and paths that the supervisor added
     are no difference.
   - Network rules and additional paths change while the sandbox runs. C(landlock), C(process) and the removal of a path take a rebuild, and are refused.
+  - Says before a change, in check mode too, what opens and what closes - which program may send which request where.
+  - A policy that the sandbox cannot load is an error that names the reason, and the one before is put back; one that it does not load in time is another error.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 attributes:
   check_mode: {support: full}
@@ -56,12 +58,20 @@ changes:
   returned: always
   type: list
   elements: dict
-  sample: [{resource: policy/assistant, field: network_policies.api, before: null, after: {}}]
+  sample:
+    - resource: policy/assistant
+      field: network_policies.api
+      before: null
+      after: {endpoints: [{host: api.example.com, ports: [443], protocol: rest, enforcement: enforce, access: read-only}], binaries: [/usr/bin/curl]}
+      opens: [{endpoint: "api.example.com:443", method: GET, path: "/**", binary: /usr/bin/curl}]
+      closes: []
   contains:
     resource: {description: Kind and name., type: str}
     field: {description: Name of the field., type: str}
     before: {description: Value before., type: raw}
     after: {description: Value after., type: raw}
+    opens: {description: "Of a network rule, what was not possible before, as C(endpoint), C(method), C(path) and C(binary).", type: list, elements: dict}
+    closes: {description: "Of a network rule, what will not be possible any more, in the same form.", type: list, elements: dict}
 """
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import converge

@@ -240,7 +240,8 @@ def test_a_mistake_is_named_with_its_remedy(policy, variable, said):
 def test_rules_that_contradict_each_other_name_both():
     two = [{**RULE, "name": "skipped", "endpoints": [{"host": "docs.example.org", "port": 443, "tls": "skip"}]}, RULE]
     said = errors(with_policy(custom=two))
-    assert ["skipped" in text and "docs" in text and "tls" in text for text in said.values()] == [True]
+    assert list(said) == ["nemoclaw_sandboxes[0].policy.custom[1].endpoints[0]"]
+    assert all(word in str(said) for word in ("skipped", "docs", "tls"))
 
 
 def test_files_and_process_of_a_sandbox():
@@ -280,8 +281,8 @@ def test_a_preset_over_a_bound_is_refused(bound, presets):
     given = with_policy(tier="restricted", presets=presets)
     assert network(given)
     said = errors({**given, "nemoclaw_policy_max_open": {bound: False}})
-    assert all(f"nemoclaw_policy_max_open.{bound}" in text for text in said.values())
-    assert presets[0].split("-")[0] in str(said) or "presets[0]" in str(said)
+    assert list(said) == ["nemoclaw_sandboxes[0].policy.presets[0]"]
+    assert f"nemoclaw_policy_max_open.{bound}" in str(said)
 
 
 def test_rules_for_any_program_and_logged_ones_are_bounded():

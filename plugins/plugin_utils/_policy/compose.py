@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, dotted, nearest
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.bound import bound_faults
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.fault import Fault
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.presets import Rules, expanded, for_agent, package_sources, read_only
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.rules import faults
 
@@ -66,7 +67,7 @@ class Composer:
             self._add(made, f"{self.where}.custom[{index}]", rule.get("override", False))
         policy = {**base, **self._static(base, chosen), "network_policies": self.rules}
         found = faults(policy, self.catalogue.schema) or list(bound_faults(self.rules, bound))
-        self.problems += [Problem(self._variable(fault.path), fault.problem, fault.remedy) for fault in found]
+        self.problems += map(self._problem, found)
         return Composed(policy, self.notes, self.problems)
 
     def _presets(self, chosen: dict[str, t.Any], add: t.Sequence[str], remove: t.Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -133,11 +134,16 @@ class Composer:
             files[kind] = list(dict.fromkeys([*files.get(kind, []), *paths]))
         return {"filesystem_policy": files, "process": {**base.get("process", {}), **chosen.get("process", {})}}
 
-    def _variable(self, path: tuple[str | int, ...]) -> str:
-        """The variable that a place in the policy comes from."""
-        if path[:1] == ("network_policies",) and len(path) > 1:
-            source = self.sources[str(path[1])]
-            return f"{source}.{dotted(path[2:])}" if source.startswith(self.where) and ".custom" in source else f"{self.where} ({source}, {dotted(path[1:])})"
-        if path[:1] == ("filesystem_policy",):
-            return f"{self.where}.filesystem" + (f".{path[1]}" if len(path) > 1 else "")
-        return f"{self.where}.{dotted(path)}" if path else self.where
+    def _problem(self, fault: Fault) -> Problem:
+        """A fault of the policy as a mistake in the variable that the place comes from."""
+        variable, said = self.where, fault.problem if fault.problem.endswith(".") else f"{fault.problem}."
+        if fault.path[:1] == ("network_policies",) and len(fault.path) > 1:
+            source = self.sources[str(fault.path[1])]
+            if source.startswith(f"{self.where}.custom"):
+                return Problem(f"{source}.{dotted(fault.path[2:])}" if fault.path[2:] else source, said, fault.remedy)
+            named = source.endswith("]")
+            place = dotted(fault.path[1:])
+            return Problem(source if named else variable, f"{place}: {said}" if named else f"{source}, {place}: {said}", fault.remedy)
+        if fault.path[:1] == ("filesystem_policy",):
+            return Problem(".".join([variable, "filesystem", *map(str, fault.path[1:2])]), said, fault.remedy)
+        return Problem(f"{variable}.{dotted(fault.path)}" if fault.path else variable, said, fault.remedy)
