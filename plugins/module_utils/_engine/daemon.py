@@ -240,7 +240,7 @@ def activate(verb: str) -> None:
     try:
         systemctl(verb, UNIT, timeout=300)
     except ResourceError as error:
-        raise ResourceError(f"The engine does not start: {last_words() or error.message}", "See 'journalctl -u docker'.") from None
+        raise ResourceError(f"The engine does not start: {(last_words() or error.message).rstrip('.')}.", "See 'journalctl -u docker'.") from None
     deadline = time.monotonic() + 60
     for unit in partners:
         while systemctl("is-active", unit, check=False).strip() != "active":
