@@ -18,6 +18,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import sha256
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_schema as blueprint_schema
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_source as blueprint_source
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
@@ -46,6 +47,7 @@ class ActionModule(ActionBase):
         variables, problems = self._variables(task_vars or {})
         try:
             blueprint = self._blueprint(variables)
+            blueprint_schema.check(blueprint)
             schema = blueprint.yaml("schema/variables.yaml")
         except (BlueprintError, OSError) as error:
             return {"failed": True, "msg": str(error)}
