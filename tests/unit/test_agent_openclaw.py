@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 import pathlib
+import re
 import shlex
 import subprocess
 import time
@@ -214,6 +215,27 @@ def test_image_refuses_a_base_that_is_too_old(base_image: str) -> None:
     run = build(base_image, "9999.1.1", f"nemoclaw-test/{uuid.uuid4().hex}")
     assert run.returncode != 0
     assert "is older than 9999.1.1, the oldest supported" in run.stdout + run.stderr
+
+
+# the file that the kernel runs for a program: a link's target, of a script its interpreter
+RESOLVED = """
+for name in openclaw node python3 curl git; do
+    file=$(readlink -f "$(command -v $name)")
+    IFS= read -r first < "$file" 2>/dev/null
+    case $first in "#!"*) set -- ${first#??}; [ "$1" != /usr/bin/env ] || shift; file=$(readlink -f "$(command -v $1)") ;; esac
+    echo "$name $file"
+done
+"""
+
+
+def test_presets_name_programs_by_the_files_they_are(base_image: str) -> None:
+    programs = yaml.safe_load((ROOT / "blueprint/policies/programs.yaml").read_text(encoding="utf-8"))["openclaw"]
+    known = {"openclaw": "agent", "python3": "python"}
+    found = dict(line.split() for line in docker("run", "--rm", "--network", "none", base_image, "bash", "-c", RESOLVED).stdout.splitlines())
+    assert set(found) == {"openclaw", "node", "python3", "curl", "git"}
+    for name, file in found.items():
+        paths = programs[known.get(name, name)]
+        assert any(re.fullmatch(re.escape(path).replace(r"\*\*", ".*").replace(r"\*", "[^/]*"), file) for path in paths), f"{name} is {file}"
 
 
 FAKE_OPENCLAW = """#!/bin/bash
