@@ -596,6 +596,21 @@ def test_this_machine(monkeypatch):
     assert {one["name"] for one in suite.run(found, LIMITS)} >= {"platform", "init", "docker_present", f"port_{port}", "gpu"}
 
 
+def test_a_host_that_has_nothing_is_told_so_without_a_crash(tmp_path):
+    """No /proc, no /sys, no program: what such a host lacks is an error each, and nothing is guessed."""
+    options = {
+        **LIMITS,
+        "users": ["root", "nobody-here"],
+        "ports": recorded("debian12")["ports"],
+        "services": [{"port": 11434, "purpose": "Ollama"}],
+        "gpu": True,
+    }
+    found = facts.gather(Host(str(tmp_path)), options)
+    assert json.loads(json.dumps(found)) == found
+    errors = {one["name"] for one in suite.run(found, options) if one["severity"] == "error" and not one["ok"]}
+    assert errors >= {"init", "seccomp", "docker_present", "gpu", "nvidia_toolkit", "cdi"}
+
+
 def test_facts_are_the_same_twice():
     first, second = (facts.gather(Host(), {**LIMITS, "users": ["root"]}) for _time in range(2))
     for one in (first, second):

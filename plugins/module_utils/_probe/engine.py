@@ -50,15 +50,15 @@ def ask(path: str, *requests: str, timeout: float = 5) -> list:
         connection.close()
 
 
-def read(host: Host) -> dict:
-    """The C(docker) facts, see RETURN of host_probe for their shape."""
+def read(host: Host, shown: str = "") -> dict:
+    """The C(docker) facts, see RETURN of host_probe for their shape; C(shown) is what dpkg says of its packages."""
     cli = host.which("docker")
     facts = {
+        "packages": packages(shown),
         "cli": cli,
         "present": bool(cli or host.exists(SOCKET) or host.which("dockerd")),
         "running": False,
         "error": "",
-        "packages": installed(host),
         "snap": host.exists("/snap/docker/current"),
         "rootless_sockets": host.glob("/run/user/*/docker.sock"),
     }
@@ -71,9 +71,13 @@ def read(host: Host) -> dict:
     return dict(facts, running=True, **describe(version, info, networks, sandboxes))
 
 
-def installed(host: Host) -> list[str]:
+def commands(host: Host) -> dict[str, list[str]]:
+    program = host.which("dpkg-query")
+    return {"packages": [program, "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES]} if program else {}
+
+
+def packages(shown: str) -> list[str]:
     """Those of C(PACKAGES) that dpkg has installed."""
-    shown = host.run((host.which("dpkg-query") or "dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *PACKAGES))[0].stdout
     return [name for name in PACKAGES if f"{name} installed" in shown.splitlines()]
 
 

@@ -39,12 +39,13 @@ UNIT_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
 def gather(host: Host, options: dict[str, t.Any]) -> dict:
     """Everything, as RETURN of host_probe describes it; C(options) are its options."""
     memory = memory_of(host.text("/proc/meminfo"))
-    docker = engine.read(host)
+    programs = installed.commands(host, options["bin_dir"])
+    systemd = {"units": [host.which("systemctl"), "show", "-p", ",".join(UNIT_PROPERTIES), *UNITS]}
+    said = answers(host, {**programs, **engine.commands(host), **firewall.commands(host), **systemd})
+    docker = engine.read(host, said["packages"].stdout if "packages" in said else "")
     wanted = options["network"]
     interface = docker.get("networks", {}).get(wanted["name"], {}).get("interface", "")
     packets = [firewall.Packet(wanted["subnet"], wanted["address"], port, interface) for port in wanted["ports"]]
-    programs = installed.commands(host, options["bin_dir"])
-    said = answers(host, {**programs, **firewall.commands(host), "units": [host.which("systemctl"), "show", "-p", ",".join(UNIT_PROPERTIES), *UNITS]})
     units = unit_states(said["units"].stdout)
     data_root = storage.data_root(host, docker)
     return {
