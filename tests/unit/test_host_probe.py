@@ -162,7 +162,7 @@ HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.s
         ("user_namespaces", "root", "user_namespaces", "info", "root only", "Nothing to do for OpenShell"),
         ("selinux", "enforcing", "mandatory_access", "warning", "SELinux enforcing", "ausearch"),
         ("clock.offset_s", -31536000, "clock", "error", "31536000 s behind the controller's", "nemoclaw_preflight_repair: [clock]"),
-        ("clock.offset_s", 45, "clock", "warning", "45 s ahead of", "timedatectl set-ntp true"),
+        ("clock.offset_s", 75, "clock", "warning", "75 s ahead of", "timedatectl set-ntp true"),
         ("clock", {"synchronised": False, "service": "", "offset_s": 0}, "clock_sync", "warning", "nothing keeps the clock", "systemd-timesyncd"),
         ("lingering", ["ann"], "linger", "warning", "for ann", "systemctl --user disable --now openshell-gateway"),
         ("users.nemoclaw", {"uid": 999, "groups": ["nemoclaw"]}, "docker_group", "error", "nemoclaw not in the group docker", "usermod -aG docker nemoclaw"),
@@ -180,7 +180,7 @@ HOLDER = {"address": "0.0.0.0", "pid": 812, "process": "nginx", "unit": "nginx.s
         ("dns.default_bridge", ["8.8.8.8"], "dns_container", "info", "gives 8.8.8.8", "docker build"),
         (
             "firewall",
-            {"manager": "ufw", "readable": True, "ports": [{"port": 8080, "verdict": "drop", "chain": "INPUT"}]},
+            {"manager": "ufw", "readable": True, "ports": [{"port": 8080, "verdict": "drop", "chain": "INPUT", "table": "iptables", "base": "INPUT"}]},
             "firewall",
             "error",
             "ufw (chain INPUT) drops what sandboxes (172.30.200.0/24) send to port 8080 of 172.30.200.1",
@@ -289,7 +289,7 @@ def test_what_the_caller_repairs_is_a_warning(host_facts):
         ("docker", "docker", {**NO_ENGINE, "present": False}),
         ("docker", "docker", NO_ENGINE),
         ("group", "users.nemoclaw", {"uid": 999, "groups": []}),
-        ("firewall", "firewall.ports", [{"port": 8080, "verdict": "drop", "chain": "INPUT"}]),
+        ("firewall", "firewall.ports", [{"port": 8080, "verdict": "drop", "chain": "INPUT", "table": "iptables", "base": "INPUT"}]),
         ("clock", "clock.offset_s", 4000),
     ],
 )
@@ -324,6 +324,21 @@ def test_a_specification_of_other_gpus_is_stale(host_facts):
     found["docker"]["cdi_spec_dirs"] = ["/etc/cdi"]
     (fault,) = failed(found).values()
     assert (fault["name"], fault["detail"]) == ("cdi", "/etc/cdi/nvidia.yaml lacks nvidia.com/gpu=1")
+
+
+@pytest.mark.parametrize(
+    ("manager", "table", "base", "command"),
+    [
+        ("ufw", "iptables", "INPUT", "ufw allow in proto tcp from 172.30.200.0/24 to 172.30.200.1 port 8080"),
+        ("firewalld", "inet firewalld", "filter_INPUT", "rule family=ipv4 source address=172.30.200.0/24 destination address=172.30.200.1 port port=8080"),
+        ("", "iptables-legacy", "INPUT", "iptables-legacy -I INPUT -p tcp -s 172.30.200.0/24 -d 172.30.200.1 --dport 8080 -j ACCEPT"),
+        ("nftables", "inet filter", "input", "nft insert rule inet filter input ip saddr 172.30.200.0/24 ip daddr 172.30.200.1 tcp dport 8080 accept"),
+    ],
+)
+def test_the_rule_that_lets_sandboxes_through(host_facts, manager, table, base, command):
+    blocked = {"port": 8080, "verdict": "drop", "chain": base, "table": table, "base": base}
+    (fault,) = failed(change(host_facts, "firewall", {"manager": manager, "readable": True, "ports": [blocked]})).values()
+    assert command in fault["remedy"]
 
 
 def test_ports_of_services_are_told_and_never_a_fault(host_facts):

@@ -44,7 +44,8 @@ def written() -> set[str]:
                 names.add(first.value)
             elif isinstance(first, ast.JoinedStr):
                 names.add("".join(part.value if isinstance(part, ast.Constant) else "*" for part in first.values))
-    return names | {name.replace("-", "_") for name in installed.BINARIES} | {"port_*"}
+    programs = {name.replace("-", "_") for name in installed.BINARIES}
+    return names | programs | {f"{name}_unusable" for name in programs} | {"port_*"}
 
 
 def test_every_check_has_its_row():

@@ -107,15 +107,17 @@ def firewall(facts: Facts, limits: Facts) -> Results:
         return result("firewall", True, "error", f"{manager} lets {wanted['subnet']} through to {wanted['address']}")
     ports = ", ".join(str(one["port"]) for one in blocked)
     detail = f"{manager} (chain {blocked[0]['chain']}) drops what sandboxes ({wanted['subnet']}) send to port {ports} of {wanted['address']}"
-    remedy = f"Set nemoclaw_preflight_repair: [firewall], or run {_rule(found['manager'], wanted, blocked[0]['port'])}."
+    remedy = f"Set nemoclaw_preflight_repair: [firewall], or run {_rule(found['manager'], wanted, blocked[0])}."
     return result("firewall", False, "error", detail, remedy)
 
 
-def _rule(manager: str, wanted: Facts, port: int) -> str:
-    source, address = wanted["subnet"], wanted["address"]
+def _rule(manager: str, wanted: Facts, blocked: Facts) -> str:
+    source, address, port, table, base = wanted["subnet"], wanted["address"], blocked["port"], blocked["table"], blocked["base"]
     if manager == "ufw":
         return f"'ufw allow in proto tcp from {source} to {address} port {port}'"
     if manager == "firewalld":
         rule = f"rule family=ipv4 source address={source} destination address={address} port port={port} protocol=tcp accept"
         return f"""'firewall-cmd --permanent --add-rich-rule="{rule}"' and 'firewall-cmd --reload'"""
-    return f"'iptables -I INPUT -p tcp -s {source} -d {address} --dport {port} -j ACCEPT'"
+    if table.startswith("iptables"):
+        return f"'{table} -I {base} -p tcp -s {source} -d {address} --dport {port} -j ACCEPT'"
+    return f"'nft insert rule {table} {base} ip saddr {source} ip daddr {address} tcp dport {port} accept'"
