@@ -354,7 +354,7 @@ def test_a_sandbox_in_error_gets_its_container_back(openshell):
     assert "files" not in state
     assert fields(sandbox.diff({**state, "spec": sandboxes.spec_digest(SANDBOX)})) == {"phase": ("Error", "Ready")}
     sandbox._revive("Error")
-    assert started == [{"openshell.ai/managed-by": "openshell", "openshell.ai/sandbox-name": "a"}]
+    assert started == [{"openshell.ai/managed-by": "openshell", "openshell.ai/sandbox-namespace": "nemoclaw", "openshell.ai/sandbox-name": "a"}]
     assert set(run.commands()) == {"sandbox get"}  # healed: neither deleted nor created
 
 

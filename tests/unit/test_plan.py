@@ -495,6 +495,14 @@ def test_the_own_network_of_an_onboarded_host_is_no_overlap():
     assert plan(facts=facts) == plan()
 
 
+def test_the_own_network_of_a_stopped_engine_is_no_overlap():
+    facts = copy.deepcopy(FACTS)
+    facts["docker"] = {**facts["docker"], "running": False, "networks": {}}
+    facts["networks"]["routes"].append("172.30.200.0/24")
+    assert plan(facts=facts)["gateway"]["network"]["subnet"] == "172.30.200.0/24"
+    assert "a route of the host" in run(changed(TYPICAL, "nemoclaw_gateway.subnet", "172.30.200.0/25"), facts=facts)["msg"]
+
+
 # --- the blueprint ------------------------------------------------------------------------------------------------------------------------
 
 

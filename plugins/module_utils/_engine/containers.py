@@ -14,8 +14,8 @@ def by_labels(labels: dict[str, str]) -> list[str]:
 
 
 def start_by_labels(labels: dict[str, str]) -> bool:
-    """Start the container with the labels. False when there is none."""
+    """Start the container with the labels, anew where it runs. False when there is none."""
     found = by_labels(labels)
     for container in found:
-        connect().start(container)
+        connect().restart(container)
     return bool(found)

@@ -17,6 +17,8 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy i
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 SPEC_LABEL = "nemoclaw.fleet/spec"
+# seconds that a sandbox may take to come back by itself when its gateway has been started
+PATIENCE = 30
 # what only a new container can change
 SPEC_FIELDS = ("image", "cpu", "memory", "cdi_devices", "mounts")
 REBUILD_REMEDY = "Set nemoclaw_allow_rebuild: true to delete and create it again (the files in it are lost), or take the change back."
@@ -172,16 +174,25 @@ class Sandbox(Resource):
         self._await(lambda found: not found, "be deleted")
 
     def _revive(self, phase: str) -> None:
-        """Bring a sandbox back with its files: a stopped one by OpenShell, one in Error by starting its container."""
+        """Bring a sandbox back with its files: a stopped one by OpenShell, one in Error by starting its container.
+
+        One that does not get on is treated so too: after new certificates, a container that was never stopped has the old ones.
+        """
         if phase == "Stopped":
             self.client.call("sandbox", "start", self.name, timeout=self._timeout)
-        elif phase == "Error":
-            labels = {"openshell.ai/managed-by": "openshell", "openshell.ai/sandbox-name": self.name}
-            if not self._start or not self._start(labels):
+        elif phase == "Error" or not self._ready_within(PATIENCE):
+            labels = {"managed-by": "openshell", "sandbox-namespace": self.client.gateway, "sandbox-name": self.name}
+            if not self._start or not self._start({f"openshell.ai/{key}": value for key, value in labels.items()}):
                 raise ResourceError(
-                    f"The sandbox {self.name} is in phase Error and its container cannot be started.", f"See `openshell logs {self.name}`. {REBUILD_REMEDY}"
+                    f"The sandbox {self.name} is in phase {phase} and its container cannot be started.", f"See `openshell logs {self.name}`. {REBUILD_REMEDY}"
                 )
         self._await(lambda found: bool(found) and found["phase"] == "Ready", "become Ready")
+
+    def _ready_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not (ready := (self.client.find("sandbox", "get", self.name) or {}).get("phase") == "Ready") and time.monotonic() < deadline:
+            time.sleep(0.3)
+        return ready
 
     def _await(self, done: t.Callable[[t.Any], bool], aim: str) -> None:
         deadline = time.monotonic() + self._timeout

@@ -51,6 +51,8 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
     subnet = ipaddress.ip_network(inputs.variables["nemoclaw_gateway"]["subnet"])
     networks = (inputs.facts.get("docker") or {}).get("networks") or {}
     own = {ipaddress.ip_network(s) for name, network in networks.items() if name == ours for s in network.get("subnets", [])}
+    if not (inputs.facts.get("docker") or {}).get("running"):  # its bridges are still there, and nobody says whose they are
+        own.add(subnet)
     used = {s: f"the Docker network {name}" for name, network in networks.items() if name != ours for s in network.get("subnets", [])}
     used.update(
         {
