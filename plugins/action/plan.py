@@ -74,7 +74,7 @@ class ActionModule(ActionBase):
             "owner": variables["nemoclaw_user"],
             "users": [variables["nemoclaw_user"], *variables["nemoclaw_gateway_users"]],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
-            "ports": [{"port": port, "purpose": name, "variable": name, "ours": f"{gateway}-"} for name, port in checking.ports(variables, agents).items()],
+            "ports": [_port(name, port, gateway) for name, port in checking.ports(variables, agents).items()],
             "swap": variables["nemoclaw_swap"],
             "network": checking.network(variables),
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
@@ -146,6 +146,12 @@ class ActionModule(ActionBase):
             json.dump(digests, stream)
         os.replace(temporary, cache)
         return digests
+
+
+def _port(variable: str, port: int, gateway: str) -> dict[str, t.Any]:
+    """A port for the probe, with the beginning of the name of the one unit that may hold it: another gateway's name may begin as this one's."""
+    unit = "gateway.service" if variable.startswith("nemoclaw_gateway.") else "forward@"
+    return {"port": port, "purpose": variable, "variable": variable, "ours": f"{gateway}-{unit}"}
 
 
 def _plain(value: t.Any) -> t.Any:

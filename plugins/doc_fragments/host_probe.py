@@ -24,15 +24,10 @@ options:
       address: {description: Address it will be bound to., type: str, default: 127.0.0.1}
       purpose: {description: What it is for; appears in the message., type: str, default: ""}
       ours:
-        description: Beginning of the name of the unit that may hold it. When empty, every unit of O(own_units) may.
+        description: Beginning of the name of the unit that may hold it. No unit may when it is empty.
         type: str
         default: ""
       variable: {description: Variable that sets it; appears in the remedy., type: str, default: ""}
-  own_units:
-    description: Beginnings of the names of units that this collection makes.
-    type: list
-    elements: str
-    default: [nemoclaw-]
   network:
     description: The Docker network of the sandboxes. Its name must not be another's, and the firewall must let it through. Not checked when empty.
     type: dict

@@ -66,7 +66,7 @@ ports:
   returned: success
   type: list
   elements: dict
-  sample: [{port: 8080, purpose: nemoclaw_gateway.port, variable: nemoclaw_gateway.port, ours: nemoclaw-}]
+  sample: [{port: 8080, purpose: nemoclaw_gateway.port, variable: nemoclaw_gateway.port, ours: nemoclaw-gateway.service}]
 repair:
   description: What a run may repair by itself.
   returned: success

@@ -247,14 +247,16 @@ def test_fault(host_facts, path, value, name, severity, detail, remedy):
         ({**HOLDER, "unit": ""}, "", "error", "Stop it ('kill 812')"),
         ({**HOLDER, "unit": "", "pid": 0, "process": ""}, "", "error", "ss -ltnp sport = :8080"),
         ({**HOLDER, "unit": "docker.service", "process": "docker-proxy"}, "", "error", "docker ps --filter publish=8080"),
-        ({**HOLDER, "unit": "nemoclaw-gateway.service"}, "", None, None),
+        ({**HOLDER, "unit": "nemoclaw-gateway.service"}, "", "error", "systemctl disable --now nemoclaw-gateway.service"),
+        ({**HOLDER, "unit": "nemoclaw-two-gateway.service"}, "nemoclaw-gateway.service", "error", "set nemoclaw_gateway.port to a free port"),
         ({**HOLDER, "unit": "nemoclaw-gateway.service"}, "nemoclaw-gateway.service", None, None),
-        ({**HOLDER, "unit": "nemoclaw-forward@a.service"}, "nemoclaw-gateway.service", "warning", "Another unit of this collection"),
+        ({**HOLDER, "unit": "nemoclaw-forward@a.service"}, "nemoclaw-gateway.service", "warning", "Another unit of this plan"),
     ],
 )
 def test_port_held(host_facts, holder, ours, severity, remedy):
     port = {"port": 8080, "address": "127.0.0.1", "purpose": "gateway", "ours": ours, "variable": "nemoclaw_gateway.port", "listeners": [holder]}
-    faults = failed(change(host_facts, "ports", [port]))
+    dashboard = {**port, "port": 18789, "ours": "nemoclaw-forward@", "listeners": []}
+    faults = failed(change(host_facts, "ports", [port, dashboard]))
     if severity is None:
         assert faults == {}
         return

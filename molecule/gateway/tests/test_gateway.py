@@ -4,16 +4,25 @@
 
 import json
 
+import pytest
 
-def test_answers_its_owner(host):
-    status = host.check_output("runuser -u nemoclaw -- env HOME=/home/nemoclaw openshell -g nemoclaw status -o json")
+
+@pytest.mark.parametrize("user", ["nemoclaw", "ops"])
+def test_answers_its_owner_and_a_further_user(host, user):
+    status = host.check_output(f"runuser -u {user} -- env HOME=/home/{user} openshell -g nemoclaw status -o json")
     assert json.loads(status)["status"] == "connected"
+    assert host.check_output(f"find /home/{user}/.config/openshell/gateways -type f -name 'tls.key' -user {user} -perm 0600")
 
 
 def test_service(host):
     service = host.service("nemoclaw-gateway")
     assert service.is_running
     assert service.is_enabled
+
+
+def test_is_ready_and_hardened(host):
+    assert host.check_output("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8081/readyz") == "200"
+    host.check_output("systemd-analyze security --no-pager --threshold=20 nemoclaw-gateway")  # of 100
 
 
 def test_listens_on_the_loopback_and_the_sandboxes_network_only(host):

@@ -42,7 +42,7 @@ def forget(directory: str) -> None:
 class Users(Resource):
     """C({name, users, endpoint, tls_dir}): further users with whom the gateway is registered as it is with its owner, and nobody else.
 
-    Who else has it is read from the homes of the host's users: no record can be lost or outdated.
+    Who else has it is read from the homes of the host's users: no record can be lost or outdated. What root has is root's affair.
     """
 
     kind = "gateway users"
@@ -56,7 +56,7 @@ class Users(Resource):
 
     def read(self) -> dict[str, t.Any]:
         wanted = {user: self._of(user).read() for user in self.desired["users"]}
-        others = [account for account in pwd.getpwall() if account.pw_name not in (self._owner.owner, *wanted)]
+        others = [account for account in pwd.getpwall() if account.pw_uid and account.pw_name not in (self._owner.owner, *wanted)]
         return {**wanted, **{account.pw_name: {"endpoint": self.desired["endpoint"]} for account in others if self._is_ours(account)}}
 
     def _is_ours(self, account: pwd.struct_passwd) -> bool:

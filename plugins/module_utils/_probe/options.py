@@ -13,7 +13,6 @@ DISK = {"path": {"type": "str", "required": True}, "purpose": TEXT, "min_gb": {"
 ARGUMENTS = {
     "users": {"type": "list", "elements": "str", "default": []},
     "ports": {"type": "list", "elements": "dict", "default": [], "options": PLANNED_PORT},
-    "own_units": {"type": "list", "elements": "str", "default": ["nemoclaw-"]},
     "network": {"type": "dict", "default": {}, "options": NETWORK},
     "services": {"type": "list", "elements": "dict", "default": [], "options": PORT},
     "disks": {"type": "list", "elements": "dict", "default": [], "options": DISK},

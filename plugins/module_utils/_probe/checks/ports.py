@@ -14,8 +14,9 @@ if t.TYPE_CHECKING:
 
 
 def ports(facts: Facts, limits: Facts) -> Results:
-    """The ports of the plan must be free, or held by their own units."""
-    return [one for port in facts["ports"] for one in _planned(port, limits["own_units"])]
+    """The ports of the plan must be free, or held by their own units; the units of another gateway of this host are others'."""
+    own = tuple(port["ours"] for port in facts["ports"] if port["ours"])
+    return [one for port in facts["ports"] for one in _planned(port, own)]
 
 
 def services(facts: Facts, limits: Facts) -> Results:
@@ -29,17 +30,17 @@ def services(facts: Facts, limits: Facts) -> Results:
     return results
 
 
-def _planned(port: Facts, own_units: list[str]) -> Results:
+def _planned(port: Facts, own_units: tuple[str, ...]) -> Results:
     name = f"port_{port['port']}"
     where = f"{port['address']}:{port['port']}" + (f" ({port['purpose']})" if port["purpose"] else "")
     for holder in port["listeners"]:
-        own = holder["unit"].startswith(tuple(own_units))
+        own = holder["unit"].startswith(own_units)
         if own and holder["unit"].startswith(port["ours"]):
             continue
         detail = f"{where} is held by {_who(holder)} on {holder['address']}"
         change = f"or set {port['variable']} to a free port" if port["variable"] else "or choose another port"
         if own:
-            return result(name, False, "warning", detail, "Another unit of this collection holds it: fine when this run moves that one elsewhere.")
+            return result(name, False, "warning", detail, "Another unit of this plan holds it: fine when this run moves that one elsewhere.")
         return result(name, False, "error", detail, f"{_stop(holder, port['port'])} {change}.")
     return result(name, True, "error", f"{where} is {'held by its own unit' if port['listeners'] else 'free'}")
 
