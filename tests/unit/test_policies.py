@@ -9,7 +9,9 @@ import re
 import pytest
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import completed
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose import Catalogue
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.of_host import HostPolicies
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.presets import for_agent
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.rules import faults
 from tests.emulator.errors import Failure, Refusal
@@ -18,6 +20,7 @@ from tests.golden import policies
 from tests.unit.test_plan import FACTS, LEAST, changed, plan, run
 
 RECORDED = policies.recorded()
+AGENTS = {"openclaw": Blueprint().yaml("agents/openclaw/manifest.yaml")}
 SCHEMA = Blueprint().yaml("schema/policy.yaml")
 CATALOGUE = Catalogue(Blueprint(), {})
 BAD, GOOD, MERGED = policies.corpus("bad"), policies.corpus("good"), policies.merged()
@@ -249,6 +252,15 @@ def test_files_and_process_of_a_sandbox():
     assert made["filesystem_policy"]["read_only"][-1] == "/opt/models"
     assert "/usr" in made["filesystem_policy"]["read_only"]
     assert made["process"] == {"run_as_user": "1000", "run_as_group": "sandbox"}
+
+
+def test_a_sandbox_with_gpus_may_open_them():
+    """As recorded: with /proc to be read only, OpenShell does not add the devices of GPUs (golden/transcripts/gpu.jsonl)."""
+    made = HostPolicies(completed({"nemoclaw_sandboxes": [{"name": "a", "gpu": True}, {"name": "b"}]}, Blueprint().data), Blueprint(), AGENTS).composed({})
+    with_gpus, without = (made[name].policy["filesystem_policy"] for name in "ab")
+    assert "/proc" in with_gpus["read_write"]
+    assert "/proc" not in with_gpus["read_only"]
+    assert "/proc" in without["read_only"]
 
 
 # --- a fleet's own presets, bounds, package hosts -----------------------------------------------------------------------------------------

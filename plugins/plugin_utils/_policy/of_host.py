@@ -14,6 +14,13 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose imp
 OWN = "nemoclaw_policy_presets"
 
 
+def with_gpus(base: dict[str, t.Any]) -> dict[str, t.Any]:
+    """A base policy for a sandbox with GPUs. OpenShell opens their devices only where it may make /proc writable, which CUDA needs."""
+    files = base["filesystem_policy"]
+    read_only = [path for path in files["read_only"] if path != "/proc"]
+    return {**base, "filesystem_policy": {**files, "read_only": read_only, "read_write": [*files["read_write"], "/proc"]}}
+
+
 class HostPolicies:
     """C(variables) are completed, C(agents) maps a name to its manifest."""
 
@@ -28,7 +35,7 @@ class HostPolicies:
         bound, *changes = (self.variables[f"nemoclaw_policy_{key}"] for key in ("max_open", "add", "remove"))
         return {
             sandbox["name"]: Composer(self.catalogue, sandbox["agent"], f"nemoclaw_sandboxes[{index}].policy", hosts).compose(
-                self.bases[sandbox["agent"]], sandbox["policy"], bound, *changes
+                with_gpus(self.bases[sandbox["agent"]]) if sandbox.get("gpu") else self.bases[sandbox["agent"]], sandbox["policy"], bound, *changes
             )
             for index, sandbox in enumerate(self.variables["nemoclaw_sandboxes"])
             if sandbox["state"] != "absent"
