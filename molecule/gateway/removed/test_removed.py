@@ -5,7 +5,9 @@
 import pytest
 
 
-@pytest.mark.parametrize("path", ["/home/nemoclaw", "/home/ops/.config", "/etc/nemoclaw-nemoclaw.json", "/etc/systemd/system/nemoclaw-gateway.service", "/usr/local/bin/openshell"])
+@pytest.mark.parametrize(
+    "path", ["/home/nemoclaw", "/home/ops/.config", "/etc/nemoclaw-nemoclaw.json", "/etc/systemd/system/nemoclaw-gateway.service", "/usr/local/bin/openshell"]
+)
 def test_no_file(host, path):
     assert not host.file(path).exists
 

@@ -27,6 +27,7 @@ def as_user(account: pwd.struct_passwd, function: t.Callable[..., t.Any], *args:
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
+        answer = {"error": "no answer"}
         try:
             os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
             os.setgid(account.pw_gid)
@@ -35,8 +36,11 @@ def as_user(account: pwd.struct_passwd, function: t.Callable[..., t.Any], *args:
         except OSError as error:
             answer = {"error": str(error)}
         finally:
-            os.write(theirs, json.dumps(answer).encode())
-            os._exit(0)
+            # whatever happens, there is only one that goes on with the module's work
+            try:
+                os.write(theirs, json.dumps(answer).encode())
+            finally:
+                os._exit(0)
     os.close(theirs)
     try:
         if not select.select([ours], [], [], PATIENCE)[0]:
