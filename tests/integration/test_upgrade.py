@@ -35,6 +35,13 @@ TARBALLS = {
     "openshell-gateway": "openshell-gateway-{arch}-unknown-linux-gnu.tar.gz",
     "openshell-sandbox": "openshell-sandbox-{arch}-unknown-linux-gnu.tar.gz",
 }
+# as soon as the new gateway is to be started, whoever holds the lock ends
+KILLER = f"""
+until grep -qs '"step": "start"' {STORE}/journal.json; do sleep 0.01; done
+for process in /proc/[0-9]*; do
+    ls -l $process/fd 2>/dev/null | grep -q {STORE}/lock && kill -KILL ${{process#/proc/}}
+done
+"""
 MIRROR = ("fleet", "mirror-canary-7be1")  # user and password
 
 
@@ -231,8 +238,7 @@ def test_an_interrupted_upgrade_is_finished(upgrading, new, mirror):
     """h1 is killed while the new gateway starts; h2, from the mirror, is not. The next run finishes the first and finds nothing to do on the second."""
     del upgrading.of_host["h1"]["nemoclaw_openshell"]
     upgrading.of_host["h2"]["nemoclaw_openshell"]["checksums"] = mirror["checksums"]
-    killer = f"""until grep -qs '"step": "start"' {STORE}/journal.json; do sleep 0.01; done; pkill -KILL -f openshell_programs"""
-    watch = subprocess.Popen(["docker", "exec", upgrading["h1"].container, "timeout", "300", "sh", "-c", killer])
+    watch = subprocess.Popen(["docker", "exec", upgrading["h1"].container, "timeout", "300", "sh", "-c", KILLER])
     run = upgrading.play("onboard.yml", limit="h1,h2")
     assert watch.wait() != 124
     assert run.recap["h1"]["failed"] == 1
