@@ -16,9 +16,8 @@ from tests.integration.fleet import ANSWER, answer, changed, differences, predic
 
 SANDBOX = {"image/nemoclaw/openclaw", "sandbox/assistant", "unit/nemoclaw-agent@assistant.service", "forward/assistant-18789"}
 HOME = "/home/nemoclaw/.nemoclaw"
-PROGRAMS = {f"file//usr/local/bin/{name}" for name in ("openshell", "openshell-gateway", "openshell-sandbox")}
 GATEWAY = {f"file/{HOME}", f"file/{HOME}/gateway", f"file/{HOME}/gateway/gateway.toml", "network/nemoclaw", "unit/nemoclaw-gateway.service", "gateway/nemoclaw"}
-EVERYTHING = {"user/nemoclaw", "provider/compatible-endpoint", "route/inference.local", *PROGRAMS, *GATEWAY, *SANDBOX}
+EVERYTHING = {"user/nemoclaw", "provider/compatible-endpoint", "route/inference.local", "programs/openshell", *GATEWAY, *SANDBOX}
 
 
 class Watch(threading.Thread):
@@ -129,7 +128,7 @@ def test_next_run_finishes_and_leaves_the_others_alone(fresh):
     assert unchanged(run, "h1")
     assert unchanged(run, "h2")
     assert "unit/nemoclaw-agent@assistant.service" in changed(run, "h3")
-    assert not resources(predicted(run, "h3")) & {"packages/required", "user/nemoclaw", "unit/nemoclaw-gateway.service", *PROGRAMS}
+    assert not resources(predicted(run, "h3")) & {"packages/required", "user/nemoclaw", "unit/nemoclaw-gateway.service", "programs/openshell"}
     assert answer(run, "h3") == ANSWER
     assert fresh["h3"].sh("docker image ls --quiet nemoclaw/openclaw") == fresh["h1"].sh("docker image ls --quiet nemoclaw/openclaw"), "not built: loaded"
 
