@@ -19,7 +19,7 @@ from tests.integration.fleet import Fleet
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
 REAL = BINARIES.resolve() != EMULATOR.resolve()
-ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_upgrade", "test_survival", "test_gateways", "test_offboard", "test_engine")
+ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_upgrade", "test_survival", "test_gateways", "test_offboard", "test_engine", "test_drills")
 
 
 def pytest_addoption(parser):
