@@ -123,6 +123,11 @@ def test_an_engine_that_has_cdi_by_itself_is_not_restarted_for_it():
 def test_defaults_are_for_a_new_engine():
     assert found({}, defaults=LOGS) == {}
     assert "log-driver" in found({"new": True, "file": None}, defaults=LOGS)
+    ours = {"settings": [{"path": ["log-driver"], "ours": "json-file"}, {"path": ["log-opts", "max-size"], "ours": "10m"}]}
+    assert found({"settings": LOGS, "record": ours}, defaults=LOGS) == {}
+    # one that was chosen and is so no longer leaves nothing behind
+    chosen = {"settings": [{"path": ["log-driver"], "ours": "local"}]}
+    assert found({"settings": {"log-driver": "local"}, "record": chosen}, defaults=LOGS)["log-driver"] == ("local", None)
 
 
 def test_data_is_never_put_out_of_sight(tmp_path):

@@ -137,7 +137,8 @@ class Engine(Resource):
             wanted["features"] = {key: value for key, value in wanted.get("features", {}).items() if key != "cdi"}
             wanted = {key: value for key, value in wanted.items() if value != {}}
         defaults = self.desired.get("defaults", {})
-        known = state["new"] or any(entry["path"][0] in defaults for entry in record)
+        values = settings.leaves(defaults)
+        known = state["new"] or any(values.get(tuple(entry["path"])) == entry["ours"] for entry in record)
         return settings.settle(state["settings"], wanted, defaults if known else {}, record)
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
