@@ -145,7 +145,7 @@ def test_data_is_never_put_out_of_sight(tmp_path):
 
 @pytest.mark.parametrize("text", ["{broken", "[]", '"text"'])
 def test_a_file_that_is_no_mapping_is_an_error_that_names_it(text):
-    with pytest.raises(ResourceError, match="daemon[.]json"):
+    with pytest.raises(ResourceError, match=r"daemon[.]json"):
         daemon.parsed(daemon.FILE, text)
 
 
