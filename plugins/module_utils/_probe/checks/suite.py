@@ -47,7 +47,7 @@ def run(facts: Facts, limits: Facts) -> Results:
     repaired = {name for repair in limits["repair"] for name in REPAIRS.get(repair, (repair,))}
     for one in results:
         if not one["ok"] and one["name"] in repaired:
-            one.update(severity="warning" if one["severity"] == "error" else one["severity"], remedy=f"Repaired by this run. {one['remedy']}")
+            one.update(severity="warning" if one["severity"] == "error" else one["severity"], remedy="Repaired by this run.")
     return sorted(results, key=lambda one: (one["ok"], ORDER[one["severity"]]))
 
 
