@@ -44,6 +44,23 @@ def host_files(onboarded):
     onboarded["h2"].sh("systemctl stop bed-files")
 
 
+def test_a_preset_comes_and_goes_without_an_onboarding(onboarded, host_files):
+    """What opens and closes is said before, and nothing but the policy changes."""
+    preset = {"network_policies": {"host_files": {"endpoints": RULE["endpoints"], "binaries": ["curl"]}}}
+    added = {"nemoclaw_policy_presets": {"host-files": preset}, "nemoclaw_policy_add": ["host-files"]}
+    removed = {**added, "nemoclaw_policy_remove": ["host-files"]}
+    said = f"host.openshell.internal:{PORT} (at 172.30.200.0/24) anything, not inspected by /usr/bin/curl"
+    for variables, word, before, after in ((added, "opens", "403", "200"), (removed, "closes", "200", "403")):
+        check = onboarded.play("policy.yml", check=True, diff=True, variables=variables, limit="h2")
+        assert f"{word} {said}" in check.output
+        assert resources(predicted(check, "h2")) == {"policy/assistant"}
+        assert onboarded.inside("h2", CURL) == before
+        run = onboarded.play("policy.yml", variables=variables, limit="h2")
+        assert (run.rc, run.recap["h2"]["changed"]) == (0, 1)
+        assert onboarded.inside("h2", CURL) == after
+        assert unchanged(onboarded.play("policy.yml", variables=variables, limit="h2"), "h2")
+
+
 def test_one_variable(onboarded, host_files):
     """h1 gets another model, h2 a rule of its policy, h3 a variable of the environment."""
     onboarded.serve("h1", alias="tiny-agent,tiny-agent-2")
