@@ -468,6 +468,11 @@ def test_gateway_is_registered_with_its_certificates_and_then_as_planned(openshe
     assert gateway(openshell, Answers("gateway_register", after="gateway add"), tls).changes() == []
 
 
+def test_a_gateway_that_is_to_go_needs_no_certificates(openshell):
+    resource = Gateway({"name": "nemoclaw", "endpoint": ENDPOINT, "state": "absent"}, openshell(Answers("gateway_register", after="gateway add")))
+    assert fields(resource.changes()) == {"state": ("present", "absent")}
+
+
 def test_no_gateway_was_ever_registered(openshell, tls):
     resource = gateway(openshell, Answers("unconfigured"), tls)
     assert resource.read() == {}
