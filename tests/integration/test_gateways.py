@@ -16,7 +16,6 @@ TLS = "/home/nemoclaw/.nemoclaw/gateway/tls"
 SECOND = {
     "nemoclaw_user": "second",
     "nemoclaw_gateway": {"name": "nemoclaw-second", "port": 8090, "health_port": 8091, "subnet": "172.30.201.0/24"},
-    "nemoclaw_inference": {},
     "nemoclaw_sandboxes": [],
 }
 
