@@ -43,7 +43,7 @@ def as_planned(resource):
         "unit": lambda: {"content": desired["content"], "enabled": True, "active": True, "digest": resource.digest},
         "certificates": lambda: {"problem": "", "expires": "4096-01-01", "soon": False, "open": [], "exchanging": False},
         "gateway": lambda: dict(CONNECTED),
-        "gateway users": lambda: {},
+        "gateway users": dict,
         "provider": lambda: {
             "type": desired["type"],
             "config": desired["config"],

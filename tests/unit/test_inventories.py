@@ -53,7 +53,8 @@ def test_the_example_has_the_three_kinds_of_hosts():
 
 def test_groups_and_hosts_differ_as_they_say(variables):
     station = run(variables("station1.example.org"), facts=facts_of("station1.example.org"))["plan"]
-    assert [(sandbox["name"], sandbox["create"].get("cdi_devices", [])) for sandbox in station["sandboxes"]] == [("research", ["nvidia.com/gpu=all"]), ("helper", [])]
+    devices = {sandbox["name"]: sandbox["create"].get("cdi_devices", []) for sandbox in station["sandboxes"]}
+    assert devices == {"research": ["nvidia.com/gpu=all"], "helper": []}
     assert run(variables("gpu1.example.org"))["plan"]["inference"]["provider"]["config"] == {"OPENAI_BASE_URL": "https://llm.example.org/v1"}
     assert run(variables("gpu2.example.org"))["plan"]["gateway"]["endpoint"] == "https://127.0.0.1:18080"
 

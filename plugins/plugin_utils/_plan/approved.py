@@ -9,7 +9,8 @@ import json
 import pathlib
 import typing as t
 
-Plan = t.Dict[str, t.Any]
+if t.TYPE_CHECKING:
+    Plan = dict[str, t.Any]
 SHOWN = 8  # differences in a message; the rest is counted
 
 
