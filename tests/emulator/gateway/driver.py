@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import tarfile
 
 import docker
@@ -183,6 +184,7 @@ class Driver:
                 **resources,
             )
             container.put_archive("/", _file(TOKEN, token))
+            self.keep_token(sandbox, token)
         except docker.errors.APIError as error:
             raise Broken(f"ContainerCreateFailed: Docker responded with status code {error.status_code}: {error.explanation}") from None
         note("Starting sandbox Container created")
@@ -193,6 +195,16 @@ class Driver:
                 "ContainerStartFailed: start docker sandbox container failed: "
                 f"Docker responded with status code {error.status_code}: {error.explanation}"
             ) from None
+
+    def token_path(self, sandbox):
+        """Where the real driver keeps what it mounts into the sandbox."""
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        return os.path.join(home, "openshell", "docker-sandbox-tokens", self.namespace, sandbox["id"], "sandbox.jwt")
+
+    def keep_token(self, sandbox, token):
+        os.makedirs(os.path.dirname(self.token_path(sandbox)), mode=0o700)
+        with os.fdopen(os.open(self.token_path(sandbox), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
 
     def mount(self, entry, workdir):
         target = entry["target"].rstrip("/") or "/"
@@ -222,6 +234,7 @@ class Driver:
 
     def remove(self, sandbox):
         """True when there was a container."""
+        shutil.rmtree(os.path.dirname(self.token_path(sandbox)), ignore_errors=True)
         try:
             self.client.api.remove_container(container_name(sandbox), force=True, v=True)
         except docker.errors.NotFound:
