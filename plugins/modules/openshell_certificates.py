@@ -10,7 +10,7 @@ short_description: The certificates and keys of an OpenShell gateway
 version_added: 0.1.0
 description:
   - Makes them with C(openshell-gateway generate-certs) where there are none, where they are broken or do not belong together, and before they run out.
-  - A new set is made beside the old one and takes its place; then the gateway is restarted. The key of the sandboxes' tokens is kept, so that sandboxes live on.
+  - A new set is made beside the old one and takes its place; then the gateway is restarted. The key of the sandboxes' tokens is kept, so sandboxes live on.
   - Users with whom the gateway is registered need the new client certificate; M(nemoclaw.fleet.openshell_gateway) gives it to them.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 attributes:

@@ -57,7 +57,7 @@ options:
     elements: dict
     default: []
     suboptions:
-      name: {description: File name; C(.deb) is a Debian package, all else a tarball., type: str, required: true}
+      name: {description: "File name; C(.deb) is a Debian package, all else a tarball.", type: str, required: true}
       sha256: {description: The SHA-256 that it must have., type: str, required: true}
       url: {description: Where it is downloaded from., type: str}
   path:

@@ -155,8 +155,9 @@ class Host:
         if driver:
             recorded = re.sub(r"(?<=<driver_version>)[^<]+", driver, recorded)
         self.write_file("/usr/local/lib/nvidia/nvidia-smi.xml", recorded)
-        for program in (NVIDIA / "nvidia-smi", NVIDIA / "nvidia-ctk"):
-            self.write_file(f"/usr/local/bin/{program.name}", program.read_text(), "0755")
+        programs = {"nvidia-smi": (NVIDIA / "nvidia-smi").read_text(), "nvidia-ctk": "#!/usr/bin/python3\n" + (NVIDIA / "nvidia_ctk.py").read_text()}
+        for name, text in programs.items():
+            self.write_file(f"/usr/local/bin/{name}", text, "0755")
 
     def remove(self) -> None:
         nested = containers_inside(self.container)

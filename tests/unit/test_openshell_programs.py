@@ -232,7 +232,11 @@ def test_a_replacement_killed_anywhere_is_finished_by_the_next_run(host, tmp_pat
 
             patch.setattr(replacement.os, "replace", replace)
         else:
-            patch.setattr(replacement.Replacement, step, lambda self, *args: (_ for _ in ()).throw(Killed()))
+
+            def killed(*_arguments):
+                raise Killed
+
+            patch.setattr(replacement.Replacement, step, killed)
         with pytest.raises(Killed):
             converge(host("0.0.106"))
     assert "interrupted replacement" in {change.field for change in converge(host("0.0.106"))}

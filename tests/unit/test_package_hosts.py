@@ -10,9 +10,19 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import packa
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 FILES = {
-    "/etc/pip.conf": "[global]\nindex-url = https://user:geheim@mirror.example.org/simple\nextra-index-url =\n    https://two.example.org:8443/simple\n    http://three.example.org/s\n",
+    "/etc/pip.conf": """\
+[global]
+index-url = https://user:geheim@mirror.example.org/simple
+extra-index-url =
+    https://two.example.org:8443/simple
+    http://three.example.org/s
+""",
     "/home/nemoclaw/.npmrc": "registry=https://npm.example.org/\n@own:registry=https://own.example.org:4873/\n//npm.example.org/:_authToken=geheim\n",
-    "/etc/homebrew/brew.env": "HOMEBREW_API_DOMAIN=https://brew.example.org/api\nHOMEBREW_BREW_GIT_REMOTE=https://git.example.org/brew\nHOMEBREW_NO_ANALYTICS=1\n",
+    "/etc/homebrew/brew.env": """\
+HOMEBREW_API_DOMAIN=https://brew.example.org/api
+HOMEBREW_BREW_GIT_REMOTE=https://git.example.org/brew
+HOMEBREW_NO_ANALYTICS=1
+""",
 }
 
 

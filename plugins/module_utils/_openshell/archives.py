@@ -36,7 +36,10 @@ def opened(path: str, name: str) -> t.Iterator[tarfile.TarFile]:
         with tarfile.open(path, "r|*") as archive:
             yield archive
         return
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as unpacker:
+    argv = ["dpkg-deb", "--fsys-tarfile", path]
+    # run_command would hold all of it in memory
+    unpacking = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # pylint: disable=ansible-bad-function
+    with unpacking as unpacker:
         with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
             yield archive
         unpacker.stdout.close()

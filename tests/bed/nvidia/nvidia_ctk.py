@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands in for nvidia-ctk on a test host: keeps a record of its calls, and makes CDI devices that a container can see without a GPU."""
