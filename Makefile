@@ -5,6 +5,7 @@
 
 RUN := tests/bed/bootstrap.sh
 ARGS ?=
+JOBS ?= $(shell n=$$(nproc); [ $$n -lt 4 ] && echo 2 || echo 4)
 
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e manifest renew bench docs clean
@@ -13,6 +14,7 @@ help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  ARGS=...          further arguments of pytest (test, unit, lint …) or of ansible-playbook (demo)"
+	@echo "  JOBS=...          processes that share the tests of make test (default 4, with fewer than 4 cores 2)"
 	@echo "  OPENSHELL_BIN_DIR directory of the real openshell, openshell-gateway and openshell-sandbox. Without it those on PATH are taken,"
 	@echo "                    then those in NEMOCLAW_CACHE/openshell/0.0.106, then the emulator (tests/emulator)."
 	@echo "  NEMOCLAW_CACHE    downloads, images, virtual environments (default ~/.cache/nemoclaw-fleet)"
@@ -30,7 +32,8 @@ bed-images: ## build the test images, and have the sandbox images in this machin
 	@$(RUN) python -m tests.bed images --load
 
 test: ## everything that can be tested on this machine
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) python -m tests.bed images --load
+	@$(RUN) pytest --numprocesses=$(JOBS) --dist=loadgroup $(ARGS)
 
 unit: ## unit tests alone (seconds)
 	@$(RUN) pytest tests/unit $(ARGS)

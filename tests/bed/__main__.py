@@ -30,6 +30,7 @@ def main() -> int:
     up.add_argument("--hosts", type=int, default=3, metavar="N", help="how many hosts, h1 to hN (default 3)")
     up.add_argument("--bare", action="store_true", help="load no sandbox images into the hosts")
     down = commands.add_parser("down", help="remove a bed: containers, volumes, network, and the host images when no other bed is left")
+    down.add_argument("--keep-images", action="store_true", help="leave the host images; others may be about to start from them")
     status = commands.add_parser("status", help="list the hosts of a bed, or all beds")
     reboot = commands.add_parser("reboot", help="restart one host")
     ssh = commands.add_parser("ssh", help="log in to one host, or run a command there")
@@ -78,7 +79,8 @@ def start(options) -> None:
 
 def remove(options) -> None:
     Bed(options.name).down()
-    drop_images()
+    if not options.keep_images:
+        drop_images()
 
 
 def show(options) -> None:

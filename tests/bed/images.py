@@ -65,9 +65,7 @@ class Recipe:
 
 
 HOSTS = {
-    suite: Recipe(
-        f"nemoclaw-bed/host-{suite}", suite, (*HOST_PACKAGES, *extra), hooks=("host.sh", "bed-ready"), environment={"MACHINE": machine_digest()}
-    )
+    suite: Recipe(f"nemoclaw-bed/host-{suite}", suite, (*HOST_PACKAGES, *extra), hooks=("host.sh", "bed-ready"), environment={"MACHINE": machine_digest()})
     for suite, extra in {"bookworm": (), "trixie": ("docker-cli",)}.items()
 }
 SANDBOX = Recipe("nemoclaw-bed/sandbox", "bookworm", SANDBOX_PACKAGES, hooks=("sandbox.sh",), config=SANDBOX_CONFIG, aliases=("nf/sandbox:1",))
@@ -103,7 +101,7 @@ def bootstrap(suite, packages, target, *, variant="minbase", apt_options=(), hoo
     """Run mmdebstrap into ``target`` (a directory, or a tar file by its name)."""
     argv = ["mmdebstrap", "--quiet", f"--variant={variant}", "--mode=root", f"--include={','.join(packages)}"]
     argv += [f"--aptopt={option}" for option in APT_OPTIONS + apt_options] + [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
-    argv += [f"--customize-hook={RECIPES / hook} \"$1\"" for hook in hooks[:1]]
+    argv += [f'--customize-hook={RECIPES / hook} "$1"' for hook in hooks[:1]]
     sources = apt_sources(suite)
     argv += [suite, str(target)] + (["-"] if sources else [])
     run("nice", *argv, input=sources or None, timeout=1800, env={**os.environ, **(environment or {})})

@@ -1,23 +1,17 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the checks share: the tree as a collection, and the long commands that run beside everything else.
-
-Replays and Molecule scenarios are mostly waiting, for many minutes in all. They begin with the session, one after the other; their tests come last.
-"""
+"""What the checks share: the tree as a collection, and long commands as tests."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.bed import images
 from tests.bed.paths import CACHE, CHECKOUT
-
-BESIDE = pytest.StashKey()
 
 
 @pytest.fixture(scope="session")
@@ -41,27 +35,17 @@ def run(argv: list[str]) -> subprocess.CompletedProcess:
     return subprocess.run(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200, check=False)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config, items):
-    beside = {item: item.callspec.params["done"] for item in items if "done" in getattr(item, "fixturenames", ())}
-    items[:] = [item for item in items if item not in beside] + list(beside)
-    if beside and not config.option.collectonly:
-        pool = ThreadPoolExecutor(max_workers=1)
-        pool.submit(images.load, images.SANDBOX)
-        config.stash[BESIDE] = pool, {item: pool.submit(run, argv) for item, argv in beside.items()}
+@pytest.fixture(scope="session")
+def sandbox_image() -> None:
+    """This machine's engine has the image that recordings make their sandboxes from."""
+    images.load(images.SANDBOX)
 
 
 @pytest.fixture
 def done(request) -> subprocess.CompletedProcess:
-    """How the command ended that is this fixture's parameter; waits for it.
+    """How the command ended that is this fixture's parameter.
 
-    Recordings hold delays of seconds, which a machine busy with the other tests can miss: what failed is run once more, after all others.
+    Recordings hold delays of seconds, which a machine busy with other tests can miss: what failed is run once more.
     """
-    pool, begun = request.config.stash[BESIDE]
-    ended = begun[request.node].result()
-    return ended if ended.returncode == 0 else pool.submit(run, request.param).result()
-
-
-def pytest_unconfigure(config):
-    if BESIDE in config.stash:
-        config.stash[BESIDE][0].shutdown(cancel_futures=True)
+    ended = run(request.param)
+    return ended if ended.returncode == 0 else run(request.param)

@@ -16,5 +16,6 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("done", [pytest.param(COMMAND, id="recorded", marks=pytest.mark.real)] if real else [], indirect=True)
 
 
+@pytest.mark.usefixtures("sandbox_image")
 def test_policies_are_judged_as_recorded(done):
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The emulator answers as the real OpenShell did when it was recorded; with `make e2e`, the real one still does.
 
-A replay is mostly waiting: it runs beside the other tests (conftest.py).
+A replay is mostly waiting.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ def pytest_generate_tests(metafunc):
     metafunc.parametrize("done", [pytest.param([*replay, str(path)], id=path.stem, marks=marks) for path in TRANSCRIPTS], indirect=True)
 
 
+@pytest.mark.usefixtures("sandbox_image")
 def test_answers_as_recorded(done):
     said = (done.stdout + done.stderr)[-6000:]
     assert done.returncode == 0, said

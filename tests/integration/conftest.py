@@ -3,6 +3,7 @@
 """A fleet for the tests: three hosts at their fixed addresses, on the real OpenShell where it is, else on the emulator.
 
 The modules run in the order of a host's life and share the hosts; within a module each test builds on those before it. A module can also be run alone.
+With several processes (pytest -n) one has the fleet with OpenClaw and another the one with the quick agent.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import pytest
 
 from tests.bed.hosts import Bed
 from tests.bed.paths import TESTS
-from tests.integration.fleet import Fleet
+from tests.integration.fleet import Fleet, QuickFleet
 
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
 REAL = BINARIES.resolve() != EMULATOR.resolve()
-ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_upgrade", "test_survival", "test_gateways", "test_offboard", "test_engine", "test_drills")
+ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", "test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills")
 
 
 def pytest_addoption(parser):
@@ -59,17 +60,29 @@ def openshell(request) -> Path:
     return BINARIES
 
 
-@pytest.fixture(scope="session")
-def fleet(openshell, request, tmp_path_factory):
+def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory):
     """Three fresh hosts, taken down at the end of the session or before the other OpenShell's turn; NEMOCLAW_BED names other ones, for two runs at once."""
-    bed, keep = Bed(os.environ.get("NEMOCLAW_BED", "test"), 3), request.config.getoption("--keep-bed")
+    keep = request.config.getoption("--keep-bed")
+    bed = Bed(os.environ.get("NEMOCLAW_BED", "test") + suffix, 3)
     if not keep:
         bed.down()
-    fleet = Fleet(bed, openshell, tmp_path_factory.mktemp("fleet"))
+    fleet = kind(bed, openshell, tmp_path_factory.mktemp("fleet"))
     fleet.up()
     yield fleet
     if not keep:
         bed.down()
+
+
+@pytest.fixture(scope="session")
+def fleet(openshell, request, tmp_path_factory):
+    """A fleet with OpenClaw; modules for which any agent will do make it the quick one."""
+    yield from fresh_fleet(Fleet, "", openshell, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def quick(openshell, request, tmp_path_factory):
+    """A fleet with an agent that starts at once, beside the other one."""
+    yield from fresh_fleet(QuickFleet, "-quick", openshell, request, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

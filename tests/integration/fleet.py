@@ -27,6 +27,8 @@ class Fleet:
     this fleet alone, so that it can be searched for.
     """
 
+    LOADED = (images.OPENCLAW,)
+
     def __init__(self, bed: Bed, binaries: Path, directory: Path):
         self.bed = bed
         self.binaries = binaries
@@ -91,7 +93,7 @@ class Fleet:
 
     def up(self) -> None:
         """Have the hosts running; those of an earlier session are taken as they are."""
-        self.bed.up(report=lambda text: None, load=[images.OPENCLAW])
+        self.bed.up(report=lambda text: None, load=self.LOADED)
         for host in self.bed.hosts:
             self.serve(host.name, key=self.key, alias="tiny-agent")
             if host.exec("test", "-e", "/etc/nemoclaw-nemoclaw.json", check=False).returncode == 0:
@@ -157,6 +159,33 @@ class Fleet:
             assert time.monotonic() - began < timeout, f"{name}: no agent within {timeout} s"
             time.sleep(0.5)
         return time.monotonic() - began
+
+
+class QuickFleet(Fleet):
+    """The same with an agent that starts at once (quick_agent.py), where it is not the agent that is tested."""
+
+    LOADED = (images.SANDBOX,)
+    BASE = "quick-agent:1"
+    DOCKERFILE = """
+FROM nf/sandbox:1
+USER root
+COPY openclaw /usr/local/bin/
+RUN ln -s /bin/true /usr/local/bin/node
+USER sandbox
+"""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.variables["nemoclaw_images"] = {"openclaw": {"base": self.BASE}}
+
+    def up(self) -> None:
+        super().up()
+        agent = "#!/usr/bin/python3\n" + Path(__file__).with_name("quick_agent.py").read_text()
+        for host in self.bed.hosts:
+            if not host.sh(f"docker image ls --quiet {self.BASE}"):
+                host.write_file("/root/quick/openclaw", agent, mode="0755")
+                host.write_file("/root/quick/Dockerfile", self.DOCKERFILE)
+                host.sh(f"docker build --quiet --tag {self.BASE} /root/quick")
 
 
 def answer(run: Play, host: str) -> str:

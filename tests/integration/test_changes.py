@@ -133,7 +133,7 @@ def test_changed_by_hand(onboarded):
 
     reported = onboarded.play("onboard.yml", variables={"nemoclaw_drift": "report"})
     assert (reported.rc, reported.changed) == (0, 0)
-    assert 'unit/nemoclaw-agent@assistant.service active: false -> true' in reported.output
+    assert "unit/nemoclaw-agent@assistant.service active: false -> true" in reported.output
 
     run = onboarded.play("onboard.yml")
     assert run.rc == 0

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.bed import images
 from tests.bed.hosts import Host
 from tests.bed.paths import CHECKOUT
 from tests.bed.play import Play
@@ -23,14 +21,6 @@ from tests.integration.fleet import ANSWER, Fleet, answer, changed, unchanged
 
 HOSTS = ("h1", "h2")
 BOTH = ",".join(HOSTS)
-AGENT = "#!/usr/bin/python3\n" + Path(__file__).with_name("quick_agent.py").read_text()
-BASE = """
-FROM nf/sandbox:1
-USER root
-COPY openclaw /usr/local/bin/
-RUN ln -s /bin/true /usr/local/bin/node
-USER sandbox
-"""
 STATE = "/home/nemoclaw/.nemoclaw/gateway"
 UNITS = ("nemoclaw-forward@assistant-18789", "nemoclaw-agent@assistant", "nemoclaw-gateway")
 GATEWAY_ALONE = """
@@ -44,22 +34,20 @@ GATEWAY_ALONE = """
 
 
 @pytest.fixture(scope="module")
+def fleet(quick) -> Fleet:
+    return quick
+
+
+@pytest.fixture(scope="module")
 def drilled(fleet):
     """Hosts without a gateway: as an offboarding left them, or fresh ones."""
     if any(fleet[name].exec("test", "-e", "/etc/nemoclaw-nemoclaw.json", check=False).returncode == 0 for name in HOSTS):
         fleet.fresh()
     fleet.of_host = {name: {} for name in fleet.names}
     fleet.touched.update(HOSTS)
-    base = fleet.variables["nemoclaw_images"]
-    fleet.variables["nemoclaw_images"] = {"openclaw": {"base": "quick-agent:1"}}
     for name in HOSTS:
         fleet.serve(name, key=fleet.key, alias="tiny-agent")
-        fleet[name].load_images([images.SANDBOX])
-        fleet[name].write_file("/root/quick/openclaw", AGENT, mode="0755")
-        fleet[name].write_file("/root/quick/Dockerfile", BASE)
-        fleet[name].sh("docker build --quiet --tag quick-agent:1 /root/quick")
-    yield fleet
-    fleet.variables["nemoclaw_images"] = base
+    return fleet
 
 
 @pytest.fixture

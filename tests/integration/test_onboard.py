@@ -16,7 +16,18 @@ from tests.integration.fleet import ANSWER, answer, changed, differences, predic
 
 SANDBOX = {"image/nemoclaw/openclaw", "sandbox/assistant", "unit/nemoclaw-agent@assistant.service", "forward/assistant-18789"}
 HOME = "/home/nemoclaw/.nemoclaw"
-GATEWAY = {f"file/{HOME}", f"file/{HOME}/gateway", f"file/{HOME}/gateway/gateway.toml", "network/nemoclaw", "unit/nemoclaw-gateway.service", "gateway/nemoclaw"}
+GATEWAY = {
+    *(f"file/{HOME}", f"file/{HOME}/gateway", f"file/{HOME}/gateway/gateway.toml", f"certificates/{HOME}/gateway/tls"),
+    *("network/nemoclaw", "unit/nemoclaw-gateway.service", "gateway/nemoclaw"),
+}
+    f"file/{HOME}",
+    f"file/{HOME}/gateway",
+    f"file/{HOME}/gateway/gateway.toml",
+    f"certificates/{HOME}/gateway/tls",
+    "network/nemoclaw",
+    "unit/nemoclaw-gateway.service",
+    "gateway/nemoclaw",
+}
 EVERYTHING = {"user/nemoclaw", "provider/compatible-endpoint", "route/inference.local", "programs/openshell", *GATEWAY, *SANDBOX}
 
 
