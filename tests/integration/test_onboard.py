@@ -20,14 +20,6 @@ GATEWAY = {
     *(f"file/{HOME}", f"file/{HOME}/gateway", f"file/{HOME}/gateway/gateway.toml", f"certificates/{HOME}/gateway/tls"),
     *("network/nemoclaw", "unit/nemoclaw-gateway.service", "gateway/nemoclaw"),
 }
-    f"file/{HOME}",
-    f"file/{HOME}/gateway",
-    f"file/{HOME}/gateway/gateway.toml",
-    f"certificates/{HOME}/gateway/tls",
-    "network/nemoclaw",
-    "unit/nemoclaw-gateway.service",
-    "gateway/nemoclaw",
-}
 EVERYTHING = {"user/nemoclaw", "provider/compatible-endpoint", "route/inference.local", "programs/openshell", *GATEWAY, *SANDBOX}
 
 
