@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from ..errors import NotRecorded
-from ..policy import rules
+from ..policy import load
 
 CATEGORIES = ("other", "inference", "agent", "source_control", "messaging", "data", "knowledge")
 ENDPOINT = (
@@ -108,5 +108,5 @@ def problems(profile):
     for index, endpoint in enumerate(profile["endpoints"]):
         if not endpoint.get("host") or not (endpoint.get("port") or endpoint.get("ports")):
             found.append((f"endpoints[{index}]", f"invalid endpoint '{endpoint.get('host', '')}:{endpoint.get('port', 0)}'"))
-        found += [(f"endpoints[{index}]", fault) for fault in rules.endpoint_faults(endpoint)]
+        found += [(f"endpoints[{index}]", fault) for fault in load.endpoint_faults(endpoint)]
     return found
