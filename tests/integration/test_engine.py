@@ -25,6 +25,7 @@ def fleet(quick) -> Fleet:
 def prepared(fleet) -> Fleet:
     """h2 with GPUs, two of which its sandbox is to have; h3 without Docker, but with the images that its user had."""
     fleet.touched.update(fleet.names)
+    assert fleet.play("offboard.yml", limit="h2,h3").rc == 0
     fleet["h2"].install_gpus(GPUS)
     fleet["h3"].sh("DEBIAN_FRONTEND=noninteractive apt-get remove --yes -qq docker.io containerd runc && rm -f /run/docker.sock && ! command -v docker")
     fleet.change("h2", "nemoclaw_sandboxes", gpu=2)

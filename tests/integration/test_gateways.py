@@ -104,7 +104,7 @@ def test_a_second_gateway_is_by_itself(two):
     fleet, _run = two
     host = fleet["h1"]
     owner = (fleet, "h1", "second", "nemoclaw-second", "sandbox")
-    as_user(*owner, "create", "--name", "assistant", "--from", "openclaw-base:2026.9.6", "-o", "json")
+    as_user(*owner, "create", "--name", "assistant", "--from", "nf/sandbox:1", "-o", "json")
     assert as_user(*owner, "exec", "--name", "assistant", "--no-tty", "--", "sh", "-c", "ls /sandbox/.openclaw || echo fresh").strip() == "fresh"
     namespaces = host.sh("docker ps --format '{{.Label \"openshell.ai/sandbox-namespace\"}}' | sort").split()
     assert namespaces == ["nemoclaw", "nemoclaw-second"]
