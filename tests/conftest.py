@@ -16,6 +16,7 @@ def group(item: pytest.Item) -> str:
     return module if module == "test_replay" else folder
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))

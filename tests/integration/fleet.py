@@ -28,6 +28,7 @@ class Fleet:
     """
 
     LOADED = (images.OPENCLAW,)
+    BASE = images.OPENCLAW.aliases[0]
 
     def __init__(self, bed: Bed, binaries: Path, directory: Path):
         self.bed = bed
@@ -46,7 +47,7 @@ class Fleet:
                 "max_tokens": 2048,
             },
             "nemoclaw_credentials": {"COMPATIBLE_API_KEY": self.key},
-            "nemoclaw_images": {"openclaw": {"base": "openclaw-base:2026.9.6"}},
+            "nemoclaw_images": {"openclaw": {"base": self.BASE}},
             "nemoclaw_sandboxes": [{"name": "assistant"}],
         }
         self.of_host: dict[str, dict] = {host.name: {} for host in bed.hosts}  # variables of one host, over those of all
@@ -174,18 +175,12 @@ RUN ln -s /bin/true /usr/local/bin/node
 USER sandbox
 """
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.variables["nemoclaw_images"] = {"openclaw": {"base": self.BASE}}
-
-    def up(self) -> None:
-        super().up()
+    def _furnish(self, name: str) -> None:
+        super()._furnish(name)
         agent = "#!/usr/bin/python3\n" + Path(__file__).with_name("quick_agent.py").read_text()
-        for host in self.bed.hosts:
-            if not host.sh(f"docker image ls --quiet {self.BASE}"):
-                host.write_file("/root/quick/openclaw", agent, mode="0755")
-                host.write_file("/root/quick/Dockerfile", self.DOCKERFILE)
-                host.sh(f"docker build --quiet --tag {self.BASE} /root/quick")
+        self[name].write_file("/root/quick/openclaw", agent, mode="0755")
+        self[name].write_file("/root/quick/Dockerfile", self.DOCKERFILE)
+        self[name].sh(f"docker build --quiet --tag {self.BASE} /root/quick")
 
 
 def answer(run: Play, host: str) -> str:
