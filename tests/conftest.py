@@ -4,19 +4,30 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+QUICK = ("test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills")  # on the fleet with the quick agent
 
 
-def group(item: pytest.Item) -> str:
-    folder, module = item.path.parent.name, item.path.stem
-    if folder == "integration":
-        return "quick" if "quick" in item.fixturenames else "fleet"
-    if module == "test_molecule":
-        return item.nodeid  # every scenario has hosts of its own
-    return module if module == "test_replay" else folder
+def group(nodeid: str) -> str:
+    path = PurePosixPath(nodeid.partition("::")[0])
+    if path.parent.name == "integration":
+        return "quick" if path.stem in QUICK else "fleet"
+    if path.stem == "test_molecule":
+        return nodeid  # every scenario has hosts of its own
+    return path.stem if path.stem == "test_replay" else path.parent.name
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items):
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+class Groups(LoadScopeScheduling):
+    """A process takes a whole group at a time. xdist's own groups are marks that this pytest does not know how to carry."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log)
