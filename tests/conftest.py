@@ -16,8 +16,8 @@ def group(nodeid: str) -> str:
     path = PurePosixPath(nodeid.partition("::")[0])
     if path.parent.name == "integration":
         return "quick" if path.stem in QUICK else "fleet"
-    if path.stem == "test_molecule":
-        return nodeid  # every scenario has hosts of its own
+    if path.stem == "test_molecule":  # every scenario has hosts of its own; one goes with the replays, for four processes of one length
+        return "test_replay" if "[preflight]" in nodeid else nodeid
     return path.stem if path.stem == "test_replay" else path.parent.name
 
 
