@@ -211,6 +211,8 @@ class Bed:
         drop_control_groups(nested)
         for kind in ("volume", "network"):
             for found in docker(kind, "ls", *mine).split():
+                if kind == "volume":
+                    swap_off(found)
                 docker(kind, "rm", found)
 
     def status(self) -> list[dict]:
@@ -222,6 +224,13 @@ class Bed:
             address = (network.get("IPAMConfig") or {}).get("IPv4Address", "")
             rows.append({"name": found["Config"]["Hostname"], "address": address, "image": found["Config"]["Image"], "state": found["State"]["Status"]})
         return sorted(rows, key=lambda row: row["name"])
+
+
+def swap_off(volume: str) -> None:
+    """Swap that a host made in its volume stays in use by the kernel that it shares with this machine, and cannot be removed so."""
+    directory = docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
+    for file in Path(directory).glob("swap*"):
+        run("swapoff", file, check=False)
 
 
 def containers_inside(container: str) -> list[str]:
