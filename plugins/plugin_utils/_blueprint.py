@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pathlib
 import typing as t
@@ -60,9 +61,13 @@ class Blueprint:
 
     def render(self, name: str, /, **values: t.Any) -> str:
         """A template of the blueprint, which may include others; a value that it lacks is an error."""
+        return self._templates.get_template(name).render(**values)
+
+    @functools.cached_property
+    def _templates(self) -> jinja2.Environment:
+        """One for all templates: each is compiled once, and a plan renders several of them twice."""
         loader = jinja2.FileSystemLoader(self.root)
-        environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
-        return environment.from_string(self.text(name)).render(**values)
+        return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False)
 
     def stems(self, folder: str) -> list[str]:
         """Names of the YAML files in a directory, without their ending."""
