@@ -29,8 +29,10 @@ class Runs:
 
     def all(self) -> list[dict[str, t.Any]]:
         """C({id, digest, blueprint, ok, began, ended, seconds}) of each run, the oldest first. C(ok) is false while a run has not ended well."""
-        names = sorted(os.listdir(self.directory)) if os.path.isdir(self.directory) else []
-        return [found for found in map(self._read, names) if found]
+        return [found for found in map(self._read, self._names()) if found]
+
+    def _names(self) -> list[str]:
+        return sorted(os.listdir(self.directory)) if os.path.isdir(self.directory) else []
 
     def _read(self, run: str) -> dict[str, t.Any] | None:
         plan, result = self.plan(run), self._json(run, "result.json")
@@ -59,14 +61,19 @@ class Runs:
 
     def applied(self) -> Plan:
         """The plan that was applied last; an empty dict where there is none."""
-        good = [run for run in self.all() if run["ok"]]
-        return self.plan(good[-1]["id"]) if good else {}
+        return next(self._plans(), {})
 
     def before(self) -> Plan:
         """The plan that was applied before the last one; an empty dict where there was no other."""
-        last = self.applied().get("digest")
-        good = [run for run in self.all() if run["ok"] and run["digest"] != last]
-        return self.plan(good[-1]["id"]) if good else {}
+        plans = self._plans()
+        last = next(plans, {}).get("digest")
+        return next((plan for plan in plans if plan["digest"] != last), {})
+
+    def _plans(self) -> t.Iterator[Plan]:
+        """The plans of the runs that ended well, the last one first. Every comparison of a host asks for it, so no more are read than are needed."""
+        for run in reversed(self._names()):
+            if self._json(run, "result.json").get("ended") and (plan := self.plan(run)):
+                yield plan
 
     def begin(self, plan: Plan, changes: list[str]) -> str:
         """Keep the plan of a run that begins, and what it is going to change; returns the run's id."""
