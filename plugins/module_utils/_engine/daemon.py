@@ -15,8 +15,10 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import settings
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import systemctl
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import replace
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import properties, systemctl
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SOCKET, ask, mask_url
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import PATH
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 UNIT = "docker.service"
@@ -25,13 +27,11 @@ RECORD = "/var/lib/nemoclaw/engine.json"
 DATA_ROOT = "/var/lib/docker"
 # a start of the engine that is still to come, for the run of it that goes on: gone with a reboot, void once somebody has restarted it
 PENDING = "/run/nemoclaw-engine-pending"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def service() -> dict[str, str]:
     """What systemd says of the engine; C(LoadState) is C(loaded) where there is one."""
-    shown = systemctl("show", UNIT, "-p", "LoadState,ActiveState,UnitFileState,InvocationID,ConsistsOf")
-    return dict(line.partition("=")[::2] for line in shown.splitlines())
+    return properties(UNIT, "LoadState", "ActiveState", "UnitFileState", "InvocationID", "ConsistsOf")
 
 
 def pending() -> str:
@@ -48,22 +48,6 @@ def put_off(verb: str) -> None:
     """Remember, before something is written, that the engine must be restarted (or reloaded) for it: also a run that is interrupted comes to that."""
     if pending() != "restart":
         replace(PENDING, f"{service()['InvocationID']} {verb}")
-
-
-def replace(path: str, text: str, check: t.Callable[[str], None] | None = None) -> None:
-    """Write a file in one step, when C(check) takes the new one."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.new"
-    try:
-        with open(temporary, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644)
-        if check:
-            check(temporary)
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def text_of(path: str) -> str | None:

@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.command import call
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import replace
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 FSTAB = "/etc/fstab"
@@ -129,8 +130,4 @@ def _fstab() -> list[str]:
 
 def _write_fstab(lines: list[str]) -> None:
     """In one step: a host without a whole fstab does not boot."""
-    temporary = f"{FSTAB}.new"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        stream.write("".join(f"{line}\n" for line in lines))
-    os.chmod(temporary, os.stat(FSTAB).st_mode & 0o777 if os.path.exists(FSTAB) else 0o644)
-    os.replace(temporary, FSTAB)
+    replace(FSTAB, "".join(f"{line}\n" for line in lines))

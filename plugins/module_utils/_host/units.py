@@ -33,6 +33,11 @@ def systemctl(*args: str, check: bool = True, timeout: float = 150) -> str:
     return done.stdout
 
 
+def properties(name: str, *names: str) -> dict[str, str]:
+    """What systemd says of a unit, by the names of its properties."""
+    return dict(line.partition("=")[::2] for line in systemctl("show", name, "-p", ",".join(names)).splitlines())
+
+
 def running_digest(pid: int) -> str:
     """The configuration digest that a running process was started with: what is on disk may have moved on without it."""
     try:
@@ -85,20 +90,19 @@ class Unit(Resource):
         return next((line.partition(f"{DIGEST}=")[2].strip('"') for line in lines if line.startswith(f"Environment={DIGEST}=")), "")
 
     def read(self) -> dict[str, t.Any]:
-        shown = systemctl("show", self.name, "-p", "LoadState,ActiveState,UnitFileState,MainPID")
-        properties = dict(line.partition("=")[::2] for line in shown.splitlines())
+        shown = properties(self.name, "LoadState", "ActiveState", "UnitFileState", "MainPID")
         state: dict[str, t.Any] = {}
         if os.path.isfile(self.path):
             with open(self.path, encoding="utf-8", errors="replace") as stream:
                 state["content"] = stream.read()
-        elif properties.get("LoadState") in ("not-found", "masked", None) and properties.get("ActiveState") != "active":
+        elif shown.get("LoadState") in ("not-found", "masked", None) and shown.get("ActiveState") != "active":
             return {}
-        pid = int(properties.get("MainPID") or 0)
+        pid = int(shown.get("MainPID") or 0)
         return {
             **state,
-            "enabled": properties.get("UnitFileState") == "enabled",
+            "enabled": shown.get("UnitFileState") == "enabled",
             # "activating" with a process is a unit that systemd restarts again and again, or that has just been started
-            "active": properties.get("ActiveState") == "active",
+            "active": shown.get("ActiveState") == "active",
             "digest": running_digest(pid) if pid else "",
         }
 

@@ -126,7 +126,7 @@ class Service:
             missing = sorted(set(sandboxes) - set(self.sandboxes(bin_dir))) if right else []
             if right and not missing:
                 return
-            state = dict(line.partition("=")[::2] for line in units.systemctl("show", "-p", "ActiveState,NRestarts", self.unit).splitlines())
+            state = units.properties(self.unit, "ActiveState", "NRestarts")
             if state.get("ActiveState") == "failed" or int(state.get("NRestarts") or 0) >= CRASHES:
                 raise NotReady(f"{self.unit} ends again and again")
             if time.monotonic() > deadline:
