@@ -20,6 +20,18 @@ attributes:
       - This assumes that the system controlled by the module has not changed in a relevant way.
 """
 
+    # For modules that make a resource true.
+    RESOURCE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""
+
     # For modules that change nothing.
     INFO_MODULE = r"""
 options: {}

@@ -14,12 +14,9 @@ description:
   - Where the toolkit has units that keep it current (C(nvidia-cdi-refresh)), they are enabled and asked for it.
   - The engine must be restarted afterwards. M(nemoclaw.fleet.engine_config) does so; it is remembered until then.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   path:
     description: The specification, where no unit makes one.

@@ -12,12 +12,9 @@ description:
   - Compares every resource of a plan with what is there, in one call, and says what differs, by component, with the value before and after.
   - Changes nothing. In check mode it reports a change where applying the plan would make one, so that a run with C(--check --diff) shows all of them.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   plan:
     description: The plan, as M(nemoclaw.fleet.plan) made it.

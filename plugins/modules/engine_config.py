@@ -16,12 +16,9 @@ description:
     goes and comes with the engine (the units that are C(PartOf=docker.service)) is waited for.
   - A restart that an interrupted run, or M(nemoclaw.fleet.cdi_spec), still owes is made.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   settings:
     description: Settings by their names in daemon.json.

@@ -12,12 +12,9 @@ description:
   - Makes a swap file where memory and swap are less than a host needs, lets sandboxes through the firewall, has the clock kept right.
   - Nothing is changed where nothing is amiss. What was made can be taken away again with O(repairs[].state=absent), but for the clock, which stays right.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   repairs:
     description: The repairs, in the order they are to be made in.

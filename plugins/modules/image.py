@@ -14,12 +14,9 @@ description:
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 requirements:
   - docker, the Python SDK (C(python3-docker))
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   name:
     description:

@@ -13,10 +13,6 @@ description:
   - A new set is made beside the old one and takes its place; then the gateway is restarted. The key of the sandboxes' tokens is kept, so sandboxes live on.
   - Users with whom the gateway is registered need the new client certificate; M(nemoclaw.fleet.openshell_gateway) gives it to them.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 options:
   path:
     description: Directory of the certificates, in one of the owner's.
@@ -48,6 +44,7 @@ options:
     required: true
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 """
 
 EXAMPLES = r"""

@@ -12,10 +12,6 @@ description:
   - Keeps a port of the host forwarded to a port in a sandbox by a systemd unit, so that it is back after a reboot.
   - Waits until the service behind it answers.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 options:
   sandbox:
     description: Name of the sandbox.
@@ -50,6 +46,7 @@ options:
     default: present
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
   - nemoclaw.fleet.openshell
 """
 

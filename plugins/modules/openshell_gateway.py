@@ -13,10 +13,6 @@ description:
   - Waits until it answers and is ready; one that runs and is not well is restarted, once.
   - The gateway itself is a systemd unit; the role P(nemoclaw.fleet.gateway#role) makes it.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 options:
   endpoint:
     description: URL of the gateway. Needed unless O(state=absent).
@@ -57,6 +53,7 @@ options:
     default: present
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
   - nemoclaw.fleet.openshell
 """
 

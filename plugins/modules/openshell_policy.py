@@ -15,10 +15,6 @@ description:
   - Says before a change, in check mode too, what opens and what closes - which program may send which request where.
   - A policy that the sandbox cannot load is an error that names the reason, and the one before is put back; one that it does not load in time is another error.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 options:
   sandbox:
     description: Name of the sandbox.
@@ -34,6 +30,7 @@ options:
     default: 120
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
   - nemoclaw.fleet.openshell
 """
 

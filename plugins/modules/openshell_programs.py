@@ -16,12 +16,9 @@ description:
     module fails.
   - A run that was interrupted is finished, or taken back, by the next one.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   source:
     description: Where the programs come from. With V(preinstalled) it is only seen to it that they are there.

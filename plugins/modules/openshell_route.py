@@ -12,10 +12,6 @@ description:
   - Sets what C(https://inference.local) leads to in all sandboxes of a gateway. A gateway has one route.
   - The gateway's own verification is not used, because it runs where C(host.openshell.internal) does not resolve; see M(nemoclaw.fleet.endpoint_probe).
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 options:
   provider:
     description: Name of the provider. It must exist.
@@ -34,6 +30,7 @@ options:
     default: present
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
   - nemoclaw.fleet.openshell
 """
 

@@ -14,10 +14,6 @@ description:
     O(rebuild=true).
   - A sandbox that is stopped is started. One in phase Error is brought back by starting its container, so its files are kept.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 options:
   name:
     description: Name of the sandbox, 19 characters at most.
@@ -85,6 +81,7 @@ options:
     default: present
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
   - nemoclaw.fleet.openshell
 """
 

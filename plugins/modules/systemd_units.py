@@ -13,12 +13,9 @@ description:
   - When a unit sets C(NEMOCLAW_CONFIG_DIGEST) in its environment, the running process must have been started with that value. So a run that was interrupted
     between writing and restarting is found and finished, which handlers cannot do.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
-attributes:
-  check_mode: {support: full}
-  diff_mode: {support: full}
-  idempotent: {support: full}
 extends_documentation_fragment:
   - nemoclaw.fleet.attributes
+  - nemoclaw.fleet.attributes.resource
 options:
   units:
     description: The units, in the order they are to be handled in.
