@@ -15,6 +15,7 @@ import pytest
 
 from tests.bed.hosts import Bed
 from tests.bed.paths import TESTS
+from tests.conftest import QUICK
 from tests.integration.fleet import Fleet, QuickFleet
 
 EMULATOR = TESTS / "emulator" / "bin"
@@ -74,8 +75,8 @@ def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def fleet(openshell, request, tmp_path_factory):
-    """A fleet with OpenClaw; modules for which any agent will do make it the quick one."""
+def openclaw(openshell, request, tmp_path_factory):
+    """A fleet with OpenClaw."""
     yield from fresh_fleet(Fleet, "", openshell, request, tmp_path_factory)
 
 
@@ -83,6 +84,12 @@ def fleet(openshell, request, tmp_path_factory):
 def quick(openshell, request, tmp_path_factory):
     """A fleet with an agent that starts at once, beside the other one."""
     yield from fresh_fleet(QuickFleet, "-quick", openshell, request, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def fleet(openshell, request) -> Fleet:
+    """The fleet of a test module: the quick one where any agent will do."""
+    return request.getfixturevalue("quick" if request.path.stem in QUICK else "openclaw")
 
 
 @pytest.fixture(scope="module")

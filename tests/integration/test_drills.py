@@ -34,11 +34,6 @@ GATEWAY_ALONE = """
 
 
 @pytest.fixture(scope="module")
-def fleet(quick) -> Fleet:
-    return quick
-
-
-@pytest.fixture(scope="module")
 def drilled(fleet):
     """Hosts without a gateway: as an offboarding left them, or fresh ones."""
     if any(fleet[name].exec("test", "-e", "/etc/nemoclaw-nemoclaw.json", check=False).returncode == 0 for name in HOSTS):

@@ -17,11 +17,6 @@ ENVIRONMENT = f"tr '\\0' '\\n' < /proc/$({PROCESS})/environ"
 
 
 @pytest.fixture(scope="module")
-def fleet(quick) -> Fleet:
-    return quick
-
-
-@pytest.fixture(scope="module")
 def prepared(fleet) -> Fleet:
     """h2 with GPUs, two of which its sandbox is to have; h3 without Docker, but with the images that its user had."""
     fleet.touched.update(fleet.names)

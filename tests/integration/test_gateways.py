@@ -46,11 +46,6 @@ def leaf(fleet: Fleet, host: str, days: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def fleet(quick) -> Fleet:
-    return quick
-
-
-@pytest.fixture(scope="module")
 def two(onboarded):
     """A second gateway on h1, a further user on h2, half a certificate on h3; all in one run."""
     onboarded.inside("h3", "echo kept > /sandbox/notes")

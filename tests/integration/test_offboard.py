@@ -10,11 +10,6 @@ from tests.integration.fleet import Fleet, differences
 
 
 @pytest.fixture(scope="module")
-def fleet(quick) -> Fleet:
-    return quick
-
-
-@pytest.fixture(scope="module")
 def leaving(fleet) -> Fleet:
     """Onboarded hosts of which it is known what they were before."""
     if set(fleet.before) != set(fleet.names):

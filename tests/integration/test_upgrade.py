@@ -62,11 +62,6 @@ def copied(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fleet(quick) -> Fleet:
-    return quick
-
-
-@pytest.fixture(scope="module")
 def new(openshell) -> Version:
     said = subprocess.run([openshell / "openshell", "--version"], capture_output=True, text=True, check=True).stdout
     return Version(said.split()[-1], openshell)
