@@ -3,7 +3,7 @@
 """A fleet for the tests: three hosts at their fixed addresses, on the real OpenShell where it is, else on the emulator.
 
 The modules run in the order of a host's life and share the hosts; within a module each test builds on those before it. A module can also be run alone.
-With several processes (pytest -n) one has the fleet with OpenClaw and another the one with the quick agent.
+With several processes (pytest -n) one has the fleet with OpenClaw, another the one with the quick agent, a third the single host.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pytest
 
 from tests.bed.hosts import Bed
 from tests.bed.paths import TESTS
-from tests.conftest import QUICK
+from tests.conftest import QUICK, SINGLE
 from tests.integration.fleet import Fleet, QuickFleet
 
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
 REAL = BINARIES.resolve() != EMULATOR.resolve()
-ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", "test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills")
+ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", *QUICK, *SINGLE)
 
 
 def pytest_addoption(parser):
@@ -61,10 +61,10 @@ def openshell(request) -> Path:
     return BINARIES
 
 
-def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory):
-    """Three fresh hosts, taken down at the end of the session or before the other OpenShell's turn; NEMOCLAW_BED names other ones, for two runs at once."""
+def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory, hosts=3):
+    """Fresh hosts, taken down at the end of the session or before the other OpenShell's turn; NEMOCLAW_BED names other ones, for two runs at once."""
     keep = request.config.getoption("--keep-bed")
-    bed = Bed(os.environ.get("NEMOCLAW_BED", "test") + suffix, 3)
+    bed = Bed(os.environ.get("NEMOCLAW_BED", "test") + suffix, hosts)
     if not keep:
         bed.down()
     fleet = kind(bed, openshell, tmp_path_factory.mktemp("fleet"))
@@ -86,10 +86,17 @@ def quick(openshell, request, tmp_path_factory):
     yield from fresh_fleet(QuickFleet, "-quick", openshell, request, tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def single(openshell, request, tmp_path_factory):
+    """One host with the quick agent, for what needs no second one."""
+    yield from fresh_fleet(QuickFleet, "-single", openshell, request, tmp_path_factory, hosts=1)
+
+
 @pytest.fixture(scope="module")
 def fleet(openshell, request) -> Fleet:
-    """The fleet of a test module: the quick one where any agent will do."""
-    return request.getfixturevalue("quick" if request.path.stem in QUICK else "openclaw")
+    """The fleet of a test module: the quick one, or its single host, where any agent will do."""
+    stem = request.path.stem
+    return request.getfixturevalue("single" if stem in SINGLE else "quick" if stem in QUICK else "openclaw")
 
 
 @pytest.fixture(scope="module")
