@@ -1,0 +1,323 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model server in a container: made once, left alone while it is as desired, replaced so that the one before serves on when the new one fails.
+
+Private to the collection.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import os
+import time
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineError, EngineUnavailable, connect, docker, translated
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
+
+SPEC = "nemoclaw.fleet/spec"  # label with what the container was made from
+# of a container, with what is meant where nothing is said; everything else is about how it is brought up
+DEFAULTS: dict[str, t.Any] = {
+    "image": "",
+    "entrypoint": [],
+    "command": [],
+    "environment": {},
+    "secret_files": [],
+    "mounts": [],
+    "publish": {},
+    "devices": [],
+    "shm_mb": 64,
+    "ulimits": {},
+    "labels": {},
+}
+RESTART = "unless-stopped"
+LOG_LINES = 30
+PAUSE = 1.0
+REFUSED = 2  # what argparse exits with
+
+
+class Container(Resource):
+    """C({name} + DEFAULTS + {health: {path, key_file, timeout}, check, side_by_side}).
+
+    C(publish) is C({addresses, port, target}), C(devices) names CDI devices. C(secret_files), each C({source, target}), are files of the host that are
+    mounted read-only: nothing secret is in what C(docker inspect) shows, and a file that is newer than the container's start restarts it. C(check) is a
+    command that is run in the image first: where it ends with 2, nothing is replaced. C(side_by_side) says that there is room for old and new at once.
+
+    Only a server that answers gets its restart policy: one that never did does not start again and again, and its log stays to be read.
+    """
+
+    kind = "container"
+
+    def __init__(self, desired: dict[str, t.Any]) -> None:
+        super().__init__({**DEFAULTS, **{key: value for key, value in desired.items() if value is not None}})
+
+    @property
+    def spec(self) -> dict[str, t.Any]:
+        return {key: self.desired[key] for key in DEFAULTS}
+
+    @property
+    def before(self) -> str:
+        """Name of the one that is replaced, until its successor answers."""
+        return f"{self.name}-before"
+
+    @property
+    def trial(self) -> str:
+        return f"{self.name}-trial"
+
+    # --- what is there --------------------------------------------------------------------------------------------------------------------
+
+    def read(self) -> dict[str, t.Any]:
+        try:
+            found = inspect(self.name)
+            if not found:
+                return {"interrupted": True} if inspect(self.before) else {}
+        except EngineUnavailable:  # applying says what is wrong
+            return {}
+        label = (found["Config"].get("Labels") or {}).get(SPEC)
+        state = {
+            "ours": label is not None,
+            "spec": json.loads(label or "{}"),
+            "state": found["State"]["Status"],
+            "restart": found["HostConfig"]["RestartPolicy"]["Name"],
+            "secrets": "as they are" if self._secrets_are_older(found) else "replaced since",
+            "interrupted": bool(inspect(self.before)),
+        }
+        if self.absent or state["state"] != "running" or state["spec"] != self.spec:
+            return state
+        return {**state, "models": self.models()}
+
+    def _secrets_are_older(self, found: dict[str, t.Any]) -> bool:
+        """Whether the container has read its secrets as they are now."""
+        files = [entry["source"] for entry in self.desired["secret_files"] if os.path.exists(entry["source"])]
+        return all(os.stat(file).st_mtime <= seconds(found["State"]["StartedAt"]) for file in files)
+
+    def models(self, port: int = 0) -> list[str] | None:
+        """What it serves; None while it does not answer."""
+        health, key = self.desired["health"], secret_file.read(self.desired["health"].get("key_file") or "")
+        base = f"http://127.0.0.1:{port or self.desired['publish']['port']}{health.get('path', '/v1')}"
+        try:
+            return serving.Endpoint(base, key, 5).models() or None
+        except serving.Failure:
+            return None
+
+    def diff(self, state: dict[str, t.Any]) -> list[Change]:
+        if self.absent:
+            return [self.change("state", "present", "absent")] if state else []
+        if not state or "spec" not in state:
+            return [self.change("state", "absent", "running")]
+        if not state["ours"]:
+            return [self.change("made by", "others", "nemoclaw.fleet")]
+        if changes := self.compare(state["spec"], self.spec):
+            return changes
+        changes = self.compare(state, {"state": "running", "restart": RESTART, "secrets": "as they are", "interrupted": False})
+        if state["state"] == "running" and state["models"] is None:
+            changes.append(self.change("answers", False, True))
+        return changes
+
+    # --- making it so ---------------------------------------------------------------------------------------------------------------------
+
+    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        if state and not state.get("ours", True):
+            raise ResourceError(f"The container {self.name} was not made by this collection.", f"Remove it ('docker rm --force {self.name}') and run again.")
+        if state.get("interrupted") and state.get("spec") != self.spec:
+            self._take_back()
+            state = self.read()
+        if self.absent:
+            for name in (self.trial, self.name, self.before):
+                remove(name)
+        elif state.get("spec") != self.spec:
+            self._replace(bool(state))
+        else:
+            self._bring_up(state)
+
+    def _bring_up(self, state: dict[str, t.Any]) -> None:
+        """The container is the right one: start it, or wait for it."""
+
+        def start() -> None:
+            with translated(f"The container {self.name} cannot be started", self._remedy):
+                if state["state"] != "running":
+                    connect().start(self.name)
+                elif state["secrets"] != "as they are":
+                    connect().restart(self.name)
+
+        self._settle(start)
+
+    def _replace(self, exists: bool) -> None:
+        self._check()
+        remove(self.trial)
+        if exists and self.desired.get("side_by_side"):
+            self._try()
+        if exists:
+            connect().stop(self.name, timeout=60)
+            connect().rename(self.name, self.before)
+        self._settle(lambda: self._make(self.name, self.desired["publish"]["addresses"], self.desired["publish"]["port"]))
+
+    def _settle(self, start: t.Callable[[], None]) -> None:
+        """Have the container answer, then it is the one; else the one before is taken back, where there is one."""
+        try:
+            start()
+            self._await(self.name)
+        except ResourceError as error:
+            if not inspect(self.before):
+                raise
+            self._take_back()
+            back = "serves again" if self._comes_back() else "was started again, but does not answer yet"
+            raise ResourceError(f"{error.message} The container from before {back}.", error.remedy) from error
+        connect().update_container(self.name, restart_policy={"Name": RESTART})
+        remove(self.before)
+
+    def _try(self) -> None:
+        """Have the new one answer beside the old one, which serves on whatever comes of it; its files are warm in memory afterwards."""
+        try:
+            self._make(self.trial, ["127.0.0.1"], 0)
+            self._await(self.trial)
+        except ResourceError as error:
+            raise ResourceError(f"{error.message} The container from before was not touched.", error.remedy) from error
+        finally:
+            remove(self.trial)
+
+    def _take_back(self) -> None:
+        if inspect(self.before):
+            remove(self.name)
+            connect().rename(self.before, self.name)
+            connect().start(self.name)
+
+    def _comes_back(self) -> bool:
+        deadline = time.monotonic() + self.desired["health"]["timeout"]
+        while time.monotonic() < deadline and inspect(self.name)["State"]["Running"]:
+            if self.models() is not None:
+                return True
+            time.sleep(PAUSE)
+        return False
+
+    def _check(self) -> None:
+        """Have the image itself judge the command. An image that cannot (it lacks the means, it wants a GPU) says nothing."""
+        argv = self.desired.get("check")
+        if not argv:
+            return
+        name = f"{self.name}-check"
+        remove(name)
+        try:
+            code, log = run_once(name, self.desired["image"], argv, timeout=180)
+        finally:
+            remove(name)
+        if code == REFUSED:
+            last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+            raise ResourceError(f"The image {self.desired['image']} refuses the command: {last}. Nothing was changed.", self._remedy)
+
+    def _make(self, name: str, addresses: list[str], port: int) -> None:
+        wanted, engine = self.desired, connect()
+        target = wanted["publish"]["target"]
+        secrets = [{**entry, "read_only": True} for entry in wanted["secret_files"]]
+        mounts = [
+            docker.types.Mount(entry["target"], entry["source"], type="bind", read_only=entry.get("read_only", False))
+            for entry in [*wanted["mounts"], *secrets]
+        ]
+        host = engine.create_host_config(
+            init=True,
+            mounts=mounts,
+            port_bindings={target: [(address, port) if port else (address,) for address in addresses]},
+            device_requests=device_requests(wanted["devices"], engine.info()),
+            shm_size=wanted["shm_mb"] << 20,
+            ulimits=[docker.types.Ulimit(name=key, soft=value, hard=value) for key, value in wanted["ulimits"].items()],
+        )
+        labels = {**wanted["labels"], SPEC: json.dumps(self.spec, sort_keys=True)}
+        with translated(f"The container {name} cannot be made", self._remedy):
+            engine.create_container(
+                wanted["image"], wanted["command"] or None, name=name, entrypoint=wanted["entrypoint"] or None, environment=wanted["environment"],
+                labels=labels, ports=[target], host_config=host,
+            )  # fmt: skip
+            engine.start(name)
+
+    @property
+    def _remedy(self) -> str:
+        return self.desired.get("remedy") or f"See 'docker logs {self.name}'."
+
+    def _await(self, name: str) -> None:
+        """Until it answers; its last words where it ends, or takes too long."""
+        began, timeout, progress = time.monotonic(), self.desired["health"]["timeout"], Progress(name)
+        while True:
+            found = inspect(name)
+            if not found or not found["State"]["Running"]:
+                raise self._failure(name, f"ended before it answered{exit_of(found)}")
+            port = int(found["NetworkSettings"]["Ports"][f"{self.desired['publish']['target']}/tcp"][0]["HostPort"])
+            if self.models(port) is not None:
+                return
+            waited = time.monotonic() - began
+            if waited > timeout:
+                raise self._failure(name, f"does not answer after {timeout:g} s")
+            progress.say(f"{waited:.0f} s: {(self._log(name, 1) or ['no log yet'])[-1]}")
+            time.sleep(PAUSE)
+
+    def _failure(self, name: str, problem: str) -> ResourceError:
+        tail = self._log(name, LOG_LINES)
+        log = "\nIts log ends with:\n" + "\n".join(f"  {line}" for line in tail) + "\n" if tail else " It wrote no log."
+        return ResourceError(f"The container {name} {problem}.{log}", self._remedy)
+
+    def _log(self, name: str, lines: int) -> list[str]:
+        text = connect().logs(name, tail=lines).decode("utf-8", "replace")
+        secrets = [secret_file.read(entry["source"]) for entry in self.desired["secret_files"]]
+        return [line.rpartition("\r")[2].rstrip() for line in serving.mask(text, secrets).splitlines() if line.strip()]
+
+
+# --- containers of the engine -----------------------------------------------------------------------------------------------------------------
+
+
+def inspect(name: str) -> dict[str, t.Any]:
+    """The container, empty where there is none."""
+    try:
+        with translated(f"The container {name} cannot be read"):
+            return connect().inspect_container(name)
+    except EngineError as error:
+        if isinstance(error.__cause__, docker.errors.NotFound):
+            return {}
+        raise
+
+
+def remove(name: str) -> None:
+    if inspect(name):
+        with translated(f"The container {name} cannot be removed"):
+            connect().remove_container(name, force=True, v=True)
+
+
+def run_once(name: str, image: str, argv: list[str], timeout: float) -> tuple[int, str]:
+    """Exit code and log of a command in an image, without network and devices; C(-1) where it takes too long."""
+    engine = connect()
+    with translated(f"The container {name} cannot be run"):
+        engine.create_container(image, argv[1:], name=name, entrypoint=argv[:1], host_config=engine.create_host_config(network_mode="none", init=True))
+        engine.start(name)
+    deadline = time.monotonic() + timeout
+    while inspect(name)["State"]["Running"]:
+        if time.monotonic() > deadline:
+            return -1, ""
+        time.sleep(0.2)
+    return inspect(name)["State"]["ExitCode"], engine.logs(name).decode("utf-8", "replace")
+
+
+def device_requests(devices: list[str], info: dict[str, t.Any]) -> list[t.Any]:
+    """CDI devices as this engine takes them; one that knows no CDI gets GPUs by their index from NVIDIA's runtime, as by C(--gpus)."""
+    if not devices:
+        return []
+    if info.get("CDISpecDirs"):
+        return [docker.types.DeviceRequest(driver="cdi", device_ids=devices)]
+    names = [device.rpartition("=")[2] for device in devices]
+    which = {"count": -1} if names == ["all"] else {"device_ids": names}
+    return [docker.types.DeviceRequest(driver="nvidia", capabilities=[["gpu"]], **which)]
+
+
+def exit_of(found: dict[str, t.Any]) -> str:
+    state = found.get("State") or {}
+    if state.get("OOMKilled"):
+        return " (killed: out of memory)"
+    return f" (exit code {state['ExitCode']})" if "ExitCode" in state else ""
+
+
+def seconds(stamp: str) -> float:
+    """Seconds since the epoch of the engine's time stamp, C(2026-01-02T03:04:05.123456789Z)."""
+    whole, _dot, fraction = stamp.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model's weights in the Hugging Face cache of a user: shared with all that use it, gone on with where a download broke off. Private to the collection."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import time
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import connect, docker, translated
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned, secret_file
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
+
+INSIDE = "/models"  # of the cache in the container that downloads
+TOKEN = "/run/secrets/hf-token"
+ATTEMPTS = 3
+PAUSE = 1.0
+LOG_LINES = 20
+
+
+class Weights(Resource):
+    """C({name, revision, cache_dir, user, image, size_gb, token_file, environment, stall_timeout}); the image brings the program that downloads, C(hf)."""
+
+    kind = "weights"
+
+    @property
+    def folder(self) -> str:
+        return os.path.join(self.desired["cache_dir"], "hub", f"models--{self.name.replace('/', '--')}")
+
+    def read(self) -> dict[str, t.Any]:
+        return {"revision": self.desired["revision"]} if complete(self.folder, self.desired["revision"]) else {}
+
+    def diff(self, state: dict[str, t.Any]) -> list[Change]:
+        return self.compare(state, {"revision": self.desired["revision"]})
+
+    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        self._check_space()
+        name = f"nemoclaw-download-{self.name.replace('/', '-').lower()}"
+        problem = ""
+        for attempt in range(1, ATTEMPTS + 1):
+            problem = self._download(name)
+            if not problem and self.read():
+                return
+            problem = problem or "the files are not complete"
+            Progress(self.name).say(f"try {attempt} of {ATTEMPTS}: {problem}", at_once=True)
+        raise ResourceError(
+            f"The weights of {self.name} cannot be downloaded: {problem}",
+            "Check the way to the Hugging Face hub (nemoclaw_vllm.env sets HF_ENDPOINT for a mirror) and HF_TOKEN; what was fetched is kept and gone on with.",
+        )
+
+    def _check_space(self) -> None:
+        there, free = size_of(self.folder), shutil.disk_usage(nearest(self.desired["cache_dir"])).free
+        missing = int(self.desired["size_gb"] * 10**9) - there
+        if missing > free:
+            raise ResourceError(
+                f"The weights of {self.name} take {self.desired['size_gb']:g} GB, {there / 10**9:.1f} GB of them are there, and "
+                f"{self.desired['cache_dir']} has {free / 10**9:.1f} GB free: {(missing - free) / 10**9:.1f} GB are missing.",
+                "Free space there, or set nemoclaw_vllm.cache_dir to a larger file system.",
+            )
+
+    def _download(self, name: str) -> str:
+        """Why it failed; empty when it did not."""
+        container.remove(name)
+        engine, token, user = connect(), self.desired.get("token_file"), pwd.getpwnam(self.desired["user"])
+        owned.make_dir(self.desired["cache_dir"], user)
+        mounts = [docker.types.Mount(INSIDE, self.desired["cache_dir"], type="bind")]
+        environment = {"HOME": "/tmp", "HF_HOME": INSIDE, **self.desired.get("environment", {})}
+        if token:
+            mounts.append(docker.types.Mount(TOKEN, token, type="bind", read_only=True))
+            environment["HF_TOKEN_PATH"] = TOKEN
+        try:
+            with translated(f"The download of {self.name} cannot be started"):
+                engine.create_container(
+                    self.desired["image"], ["download", self.name, "--revision", self.desired["revision"]], name=name, entrypoint=["hf"],
+                    environment=environment, user=f"{user.pw_uid}:{user.pw_gid}", host_config=engine.create_host_config(init=True, mounts=mounts),
+                )  # fmt: skip
+                engine.start(name)
+            return self._watch(name)
+        finally:
+            container.remove(name)
+
+    def _watch(self, name: str) -> str:
+        size, moved, stall = size_of(self.folder), time.monotonic(), self.desired["stall_timeout"]
+        progress = Progress(self.name)
+        while (found := container.inspect(name))["State"]["Running"]:
+            if (now := size_of(self.folder)) != size:
+                size, moved = now, time.monotonic()
+            if time.monotonic() - moved > stall:
+                return f"nothing was received for {stall:g} s"
+            progress.say(f"{size / 10**9:.1f} of {self.desired['size_gb']:g} GB")
+            time.sleep(PAUSE)
+        if not found["State"]["ExitCode"]:
+            return ""
+        text = serving.mask(connect().logs(name, tail=LOG_LINES).decode("utf-8", "replace"), [secret_file.read(self.desired.get("token_file") or "")])
+        lines = [line.rpartition("\r")[2] for line in text.splitlines() if line.strip()]
+        return f"{lines[-1] if lines else 'it wrote no log'}{container.exit_of(found)}"
+
+
+def complete(folder: str, revision: str) -> bool:
+    """Whether a snapshot holds all its files: its configuration, and the parts that the index of the weights names, or the one file that needs none."""
+    snapshot = os.path.join(folder, "snapshots", revision)
+    if not os.path.exists(os.path.join(snapshot, "config.json")):
+        return False
+    try:
+        with open(os.path.join(snapshot, "model.safetensors.index.json"), encoding="utf-8") as stream:
+            parts = set(json.load(stream)["weight_map"].values())
+    except FileNotFoundError:
+        return any(name.endswith((".safetensors", ".gguf", ".bin")) and os.path.exists(os.path.join(snapshot, name)) for name in os.listdir(snapshot))
+    except (ValueError, KeyError, AttributeError):
+        return False
+    return all(os.path.exists(os.path.join(snapshot, part)) for part in parts)
+
+
+def size_of(folder: str) -> int:
+    """Bytes of a model's files; those that are on their way count."""
+    total = 0
+    for directory, _children, files in os.walk(os.path.join(folder, "blobs")):
+        for file in files:
+            try:
+                total += os.lstat(os.path.join(directory, file)).st_size
+            except FileNotFoundError:  # it was just renamed
+                continue
+    return total
+
+
+def nearest(path: str) -> str:
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
