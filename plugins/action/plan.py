@@ -23,7 +23,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_s
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, proxy, serving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import openshell as installing
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
@@ -61,8 +61,9 @@ class ActionModule(ActionBase):
         agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
         wrong = {problem.variable for problem in problems}
         variables = checking.completed({name: value for name, value in variables.items() if name not in wrong}, blueprint.data)
-        more = [installing.problems(variables, blueprint.data)]
-        problems += checking.cross_problems(variables, blueprint.yaml("inference/providers.yaml"), agents, problems, more)
+        more = [installing.problems(variables, blueprint.data), serving.problems(variables, blueprint), proxy.problems(variables, blueprint)]
+        resolved = serving.resolved(variables, blueprint, args["facts"])
+        problems += checking.cross_problems(resolved, blueprint.yaml("inference/providers.yaml"), agents, problems, more)
         if problems:
             return self._refused(problems)
         policies = HostPolicies(variables, blueprint, agents)
@@ -74,9 +75,9 @@ class ActionModule(ActionBase):
             "owner": variables["nemoclaw_user"],
             "users": [variables["nemoclaw_user"], *variables["nemoclaw_gateway_users"]],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
-            "ports": [_port(name, port, gateway) for name, port in checking.ports(variables, agents).items()],
+            "ports": [_port(name, port, gateway) for name, port in checking.ports(resolved, agents).items()],
             "swap": variables["nemoclaw_swap"],
-            "network": checking.network(variables),
+            "network": checking.network(resolved),
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
             "gpu": any(sandbox.get("gpu") for sandbox in checking.present(variables)),
             "requirements": blueprint.data["requirements"],

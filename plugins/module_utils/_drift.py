@@ -14,6 +14,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import repair
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import File
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.packages import Packages
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import Unit
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia.cdi_spec import CdiSpec
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.certificates import Certificates
@@ -30,10 +31,15 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Ch
 
 # what only a connected gateway can tell
 GATEWAY_KINDS = ("provider", "route", "sandbox", "policy")
+# classes of what the plan names as the resources of model servers and of their proxy
+SERVING: dict[str, type[Resource]] = {"file": File, "packages": Packages, "secret": SecretFile, "unit": Unit, "image": Image}
 
 
 class Drift(t.NamedTuple):
-    """C(changes) by component (C(host), C(engine), C(gateway), C(inference), C(sandbox/NAME)); C(refused) take a rebuild; C(unknown) could not be read."""
+    """C(changes) by component: C(host), C(engine), C(gateway), C(serving/KIND), C(proxy), C(inference), C(sandbox/NAME).
+
+    C(refused) take a rebuild, C(unknown) could not be read.
+    """
 
     changes: dict[str, list[Change]]
     refused: list[Change]
@@ -47,6 +53,8 @@ class Drift(t.NamedTuple):
             "host": "host" in names,
             "engine": "engine" in names,
             "gateway": "gateway" in names,
+            "serving": [name.partition("/")[2] for name in names if name.startswith("serving/")],
+            "proxy": "proxy" in names,
             "inference": "inference" in names,
             "sandboxes": [name.partition("/")[2] for name in names if name.startswith("sandbox/")],
         }
@@ -69,6 +77,11 @@ def engine_of(engine: dict[str, t.Any]) -> list[Resource]:
     return [*(File(entry) for entry in engine.get("repositories", [])), *(of_kind(engine[key]) for key, of_kind in kinds.items() if key in engine)]
 
 
+def serving_of(planned: dict[str, t.Any]) -> list[Resource]:
+    """The resources of a model server or of the proxy."""
+    return [SERVING[entry["resource"]]({key: value for key, value in entry.items() if key != "resource"}) for entry in planned["resources"]]
+
+
 def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]) -> dict[str, list[Resource]]:
     """Every resource of a plan, by component, in the order they are made in."""
     gateway, inference = plan["gateway"], plan["inference"]
@@ -88,9 +101,14 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
             Users(gateway, client),
         ],
     }
+    found.update({f"serving/{kind}": serving_of(planned) for kind, planned in plan.get("serving", {}).items()})
+    if plan.get("proxy"):
+        found["proxy"] = serving_of(plan["proxy"])
     if inference:
+        key, key_file = inference["provider"]["key"], inference.get("key_file")
+        secret = {"credential_files": {key: key_file}} if key_file else {"credentials": {key: credentials.get(inference["credential"], "")}}
         found["inference"] = [
-            Provider({**inference["provider"], "credentials": {inference["provider"]["key"]: credentials.get(inference["credential"], "")}}, client),
+            Provider({**inference["provider"], **secret}, client),
             Route(inference["route"], client),
         ]
     for sandbox in plan["sandboxes"]:

@@ -31,6 +31,9 @@ options:
     description: Key of the endpoint.
     type: str
     default: ""
+  api_key_file:
+    description: File on the host that holds the key, instead of O(api_key).
+    type: path
   api:
     description: V(completions) is C(/chat/completions), V(messages) Anthropic's. V(auto) tries all and needs one.
     type: str
@@ -111,6 +114,7 @@ also_at:
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import probe
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
@@ -119,6 +123,7 @@ ARGUMENTS = {
     "url": {"type": "str", "required": True},
     "model": {"type": "str", "required": True},
     "api_key": {"type": "str", "default": "", "no_log": True},
+    "api_key_file": {"type": "path", "no_log": False},
     "api": {"type": "str", "choices": ["auto", "completions", "responses", "messages"], "default": "auto"},
     "timeout": {"type": "int", "default": 60},
     "also_at": {"type": "list", "elements": "str", "default": []},
@@ -136,6 +141,9 @@ def main() -> None:
     if serving.requests is None:
         module.fail_json(msg=missing_required_lib("requests") + " Run 'apt-get install python3-requests' on the host.")
     options = module.params
+    if options["api_key_file"]:
+        options["api_key"] = secret_file.read(options["api_key_file"])
+        module.no_log_values.add(options["api_key"])
     names = probe.Names(options["url_variable"], options["model_variable"], options["key_variable"])
     try:
         base = normalise(options["url"])

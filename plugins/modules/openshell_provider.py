@@ -35,6 +35,10 @@ options:
     description: Credentials by the gateway's name of the key. They reach the gateway through the environment of the command.
     type: dict
     default: {}
+  credential_files:
+    description: Files on the host that hold credentials, by the gateway's name of the key; of a server whose key the host made for itself.
+    type: dict
+    default: {}
   state:
     description: Whether the provider exists.
     type: str
@@ -81,11 +85,12 @@ def main() -> None:
             "type": {"type": "str"},
             "config": {"type": "dict", "default": {}},
             "credentials": {"type": "dict", "default": {}, "no_log": True},
+            "credential_files": {"type": "dict", "default": {}, "no_log": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("type",))],
     )
-    converge(module, [Provider(desired_of(module, "name", "type", "config", "credentials", "state"), client_of(module))])
+    converge(module, [Provider(desired_of(module, "name", "type", "config", "credentials", "credential_files", "state"), client_of(module))])
 
 
 if __name__ == "__main__":

@@ -116,12 +116,12 @@ def test_a_host_as_planned_has_nothing_to_do(host):
     found = host()
     assert found.changes == {"engine": [], "gateway": [], "inference": [], "sandbox/assistant": [], "sandbox/second": [], "sandbox/old": []}
     assert (found.refused, found.unknown) == ([], [])
-    assert found.pending == {"host": False, "engine": False, "gateway": False, "inference": False, "sandboxes": []}
+    assert found.pending == {"host": False, "engine": False, "gateway": False, "serving": [], "proxy": False, "inference": False, "sandboxes": []}
 
 
 def test_only_what_differs_is_pending(host):
     found = host({"route/inference.local": {"provider": "compatible-endpoint", "model": "other", "timeout": 300}})
-    assert found.pending == {"host": False, "engine": False, "gateway": False, "inference": True, "sandboxes": []}
+    assert found.pending == {"host": False, "engine": False, "gateway": False, "serving": [], "proxy": False, "inference": True, "sandboxes": []}
     assert [(change.field, change.before) for change in found.changes["inference"]] == [("model", "other")]
     found = host({"unit/nemoclaw-agent@second.service": {}})
     assert found.pending["sandboxes"] == ["second"]
@@ -134,7 +134,8 @@ def test_a_sandbox_that_is_to_go_is_pending_while_it_is_there(host):
 def test_where_no_gateway_ever_was_all_is_made(host):
     found = host({"gateway/nemoclaw": {}, "sandbox/assistant": {"phase": "Ready"}, "provider/compatible-endpoint": {"type": "openai"}})
     assert found.unknown == []
-    assert found.pending == {"host": False, "engine": False, "gateway": True, "inference": True, "sandboxes": ["assistant", "second"]}
+    assert {name for name, pending in found.pending.items() if pending} == {"gateway", "inference", "sandboxes"}
+    assert found.pending["sandboxes"] == ["assistant", "second"]
     # nothing that needs a gateway was asked
     assert not [name for name in host.read if name.split("/")[0] in drifting.GATEWAY_KINDS]
     # a sandbox is created with its policy
@@ -143,7 +144,7 @@ def test_where_no_gateway_ever_was_all_is_made(host):
 
 def test_behind_a_gateway_that_is_down_nothing_is_claimed(host):
     found = host({"gateway/nemoclaw": {**CONNECTED, "connected": False}})
-    assert found.pending == {"host": False, "engine": False, "gateway": True, "inference": False, "sandboxes": []}
+    assert found.pending == {"host": False, "engine": False, "gateway": True, "serving": [], "proxy": False, "inference": False, "sandboxes": []}
     assert found.unknown == [
         *("provider/compatible-endpoint", "route/inference.local"),
         *("sandbox/assistant", "policy/assistant", "sandbox/second", "policy/second", "sandbox/old"),

@@ -78,6 +78,18 @@ def test_a_new_secret_is_a_change_that_does_not_show_it(made):
     assert KEY not in shown
 
 
+def test_a_key_of_the_host_is_read_from_its_file(made, tmp_path):
+    path = tmp_path / "token"
+    by_file = {key: value for key, value in PROVIDER.items() if key != "credentials"} | {"credential_files": {"OPENAI_API_KEY": str(path)}}
+    path.write_text(f"{KEY}\n")
+    assert Provider(by_file, made()).changes() == []
+    path.write_text("another\n")
+    assert list(fields(Provider(by_file, made()).changes())) == ["credentials"]
+    path.unlink()
+    with pytest.raises(ResourceError, match=f"OPENAI_API_KEY. {path} is to hold it"):
+        Provider(by_file, made()).apply({}, [])
+
+
 def test_a_new_address_is_a_change(made):
     provider = Provider({**PROVIDER, "config": {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}}, made())
     assert fields(provider.changes()) == {"config": ({"OPENAI_BASE_URL": URL}, {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})}

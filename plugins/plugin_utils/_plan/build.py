@@ -16,8 +16,8 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell, proxy, serving
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback, network
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose import Composed
 
 SCHEMA = 1
@@ -77,12 +77,15 @@ def fact_problems(inputs: Inputs) -> list[Problem]:
         *strangers,
         *engine.problems(inputs),
         *openshell.host_problems(inputs.variables, inputs.blueprint.data, inputs.facts),
+        *serving.host_problems(inputs.variables, inputs.blueprint, inputs.facts),
         *(problem for composed in inputs.policies.values() for problem in composed.problems),
     ]
 
 
 def build(inputs: Inputs) -> dict[str, t.Any]:
     """The plan of a host. C(digest) covers all the rest but C(variables), the digest of what was set: other variables may come to the same plan."""
+    given = digest(inputs.variables)
+    inputs = inputs._replace(variables=serving.resolved(inputs.variables, inputs.blueprint, inputs.facts))
     owner = _owner(inputs)
     gateway = _gateway(inputs, owner)
     plan = {
@@ -93,10 +96,21 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
         "repair": host.desired(inputs.variables),
         "engine": engine.desired(inputs),
         "gateway": gateway,
+        **_local(inputs),
         "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},
         "sandboxes": [_sandbox(inputs, owner, gateway, entry) for entry in inputs.variables["nemoclaw_sandboxes"]],
     }
-    return {**plan, "digest": digest(plan), "variables": digest(inputs.variables)}
+    return {**plan, "digest": digest(plan), "variables": given}
+
+
+def _local(inputs: Inputs) -> dict[str, t.Any]:
+    """C({serving, proxy}): the model servers of the host by kind, and the proxy before those that take no key."""
+    servers = serving.servers(inputs.variables, inputs.blueprint, inputs.facts)
+    backends = {kind: server.url for kind, server in servers.items() if server.proxied}
+    return {
+        "serving": {kind: {"resources": server.resources} for kind, server in servers.items() if server.resources},
+        "proxy": proxy.desired(inputs.variables, inputs.blueprint, backends),
+    }
 
 
 def _owner(inputs: Inputs) -> dict[str, t.Any]:
@@ -171,10 +185,12 @@ def _inference(inputs: Inputs) -> dict[str, t.Any]:
     return {
         "kind": chosen["provider"],
         "credential": provider["credential"],
+        "key_file": chosen.get("key_file", ""),
         "endpoint": {
             "url": url,
             "sandbox_url": inside,
             "host_alias": data["gateway"]["host_alias"],
+            "bridge": network(inputs.variables)["address"],
             "model": chosen["model"],
             "api": (chosen.get("preferred_api") or provider["apis"][0]).partition("-")[2],
             "timeout": data["inference"]["probe_timeout"],

@@ -129,7 +129,9 @@ def cross_problems(
     found: t.Sequence[Problem] = (),
     more: t.Sequence[t.Iterator[Problem]] = (),
 ) -> list[Problem]:
-    """What a schema cannot say. C(variables) are C(completed); C(agents) maps a name to its manifest; credentials are names to whether they are set.
+    """What a schema cannot say. C(variables) are C(completed), and C(resolved) where a server of the host serves the model.
+
+    C(agents) maps a name to its manifest; credentials are names to whether they are set.
 
     C(found) are the schema's problems. With some, a check goes as far as it gets on values of the wrong kind, and nothing is said twice.
     C(more) are further checks.
@@ -202,8 +204,11 @@ def _inference_problems(variables: dict[str, t.Any], providers: dict[str, t.Any]
         yield Problem(f"{where}.endpoint_url", *wrong)
     if (api := inference.get("preferred_api")) and api not in provider["apis"]:
         yield Problem(f"{where}.preferred_api", f"{api!r} is not possible with the provider {inference['provider']}.", nearest(api, provider["apis"]))
+    if not inference.get("model"):
+        yield Problem(f"{where}.model", "is missing.", "Set it to the model as the endpoint calls it.")
+        return
     credential = provider["credential"]
-    if not variables.get(SECRETS, {}).get(credential):
+    if not inference.get("key_file") and not variables.get(SECRETS, {}).get(credential):
         yield Problem(
             f"{SECRETS}.{credential}", "is missing or empty.", "Set it from a vault or the environment; a server without a key takes any text, such as unused."
         )
@@ -245,7 +250,7 @@ def agent_settings(variables: dict[str, t.Any], sandbox: dict[str, t.Any]) -> di
     """What an agent's configuration is rendered from; keys without a value are left out."""
     inference = variables["nemoclaw_inference"]
     settings = {
-        "model": inference["model"],
+        "model": inference.get("model", ""),
         "context_window": inference.get("context_window"),
         "max_tokens": inference.get("max_tokens"),
         "api": inference.get("preferred_api"),
