@@ -70,8 +70,34 @@ options:
   network:
     description: Network that the build runs in, V(host) for instance. The engine's default when not set.
     type: str
+  platform:
+    description:
+      - For O(source=pull), the platform that the image must be for, C(os/architecture[/variant]), or V(host) for the engine's own.
+      - Of a tag that has images of several platforms the digest of the one is resolved and pulled, and the image tagged as O(name). An image of another
+        platform that has the name is replaced. Not set, the engine takes what it takes.
+    type: str
+  mirrors:
+    description:
+      - Where images come from instead, by the beginning of their references, C({"nvcr.io":"mirror.example:5000/nvcr"}). The image gets its own name.
+      - One by digest keeps the mirror's name, because a digest cannot be given to it; RV(image.name) says so.
+    type: dict
+    default: {}
+  auth:
+    description: Credentials of the registry, for this pull alone. Without them those that C(docker login) left for the user that runs the module.
+    type: dict
+    suboptions:
+      username: {description: User., type: str, required: true}
+      password: {description: Password or key., type: str, required: true}
+  retries:
+    description:
+      - How often a pull is tried again after a stall, a connection that broke off, an error of the registry, or when it limits the number of requests.
+        What the registry asks to wait (C(Retry-After)) is waited, at most five minutes.
+    type: int
+    default: 3
   stall_timeout:
-    description: Seconds without progress after which a pull, a load or a build is given up. What was fetched is kept by the engine.
+    description:
+      - Seconds without progress after which a pull, a load or a build is stopped. What was fetched is kept by the engine.
+      - What is going on is said in the host's journal, C(journalctl -t nemoclaw -f).
     type: int
     default: 600
 seealso:
@@ -88,6 +114,12 @@ EXAMPLES = r"""
       - {path: nemoclaw-start, content: "{{ lookup('ansible.builtin.file', 'nemoclaw-start') }}", mode: "0755"}
     build_args: {BASE_IMAGE: "registry.example/sandbox:1"}
   register: built
+
+- name: The image of this host's platform, through the site's own registry
+  nemoclaw.fleet.image:
+    name: nvcr.io/nim/meta/llama-3.1-8b-instruct:latest
+    platform: host
+    mirrors: {"nvcr.io": "mirror.example:5000/nvcr"}
 
 - name: An image that was copied to the host
   nemoclaw.fleet.image:
@@ -124,6 +156,15 @@ image:
     digests: {description: Digests it has in registries., type: list, elements: str}
     labels: {description: Its labels., type: dict}
     layers: {description: Digests of its layers., type: list, elements: str}
+    platform: {description: What it is for., type: str, sample: linux/amd64}
+pulled:
+  description: What was fetched.
+  returned: when something was pulled
+  type: dict
+  contains:
+    source: {description: Exact reference., type: str, sample: "mirror.example:5000/nvcr/nim/meta/llama-3.1-8b-instruct@sha256:0f3c9a6de1b2c4d5"}
+    size: {description: Bytes that came., type: int, sample: 9600000000}
+    tries: {description: How many tries it took., type: int, sample: 1}
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -137,6 +178,7 @@ FILE = {
     "src": {"type": "path"},
     "mode": {"type": "str", "default": "0644"},
 }
+AUTH = {"username": {"type": "str", "required": True}, "password": {"type": "str", "required": True, "no_log": True}}
 ARGUMENTS = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -148,6 +190,10 @@ ARGUMENTS = {
     "build_args": {"type": "dict", "default": {}},
     "labels": {"type": "dict", "default": {}},
     "network": {"type": "str"},
+    "platform": {"type": "str"},
+    "mirrors": {"type": "dict", "default": {}},
+    "auth": {"type": "dict", "options": AUTH},
+    "retries": {"type": "int", "default": 3},
     "stall_timeout": {"type": "int", "default": 600},
 }
 
@@ -158,7 +204,7 @@ def main() -> None:
         image = Image(module.params)
     except ResourceError as error:
         fail(module, error)
-    converge(module, [image], lambda: {"image": image.read()})
+    converge(module, [image], lambda: {"image": image.read(), **({"pulled": image.pulled._asdict()} if image.pulled else {})})
 
 
 if __name__ == "__main__":

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
-import http.server
 import io
-import json
 import tarfile
 import threading
 import time
@@ -17,8 +14,9 @@ import uuid
 
 import pytest
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import build_context, client, image
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import build_context, client, image, reference
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
+from tests.unit.image_registry import Registry, digest
 
 FILES = [{"path": "Dockerfile", "content": "FROM scratch\nCOPY start /start\n"}, {"path": "start", "content": "#!/bin/sh\n", "mode": "0755"}]
 
@@ -99,16 +97,17 @@ def test_base_images(dockerfile, arguments, images):
 
 
 @pytest.mark.parametrize(
-    ("reference", "parts"),
+    ("text", "parts"),
     [
         ("a/b:1", ("a/b", "1")),
         ("localhost:5000/a", ("localhost:5000/a", "")),
         ("localhost:5000/a:1", ("localhost:5000/a", "1")),
         ("a@sha256:00", ("a", "sha256:00")),
+        ("localhost:5000/a:1@sha256:00", ("localhost:5000/a", "sha256:00")),
     ],
 )
-def test_split(reference, parts):
-    assert image.split(reference) == parts
+def test_split(text, parts):
+    assert reference.split(text) == parts
 
 
 def test_a_name_that_its_inputs_do_not_make_is_refused():
@@ -246,75 +245,6 @@ def test_what_is_no_archive(tmp_path, repository):
             make(name=f"{repository}:1", source="archive", archive=str(path))
 
 
-def digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-class Registry(http.server.ThreadingHTTPServer):
-    """A registry with one image of one layer. When told to stall, it sends half of the layer and then nothing."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), self.Handler)
-        self.stalls = False
-        self.released = threading.Event()
-        plain = io.BytesIO()
-        with tarfile.open(fileobj=plain, mode="w") as archive:
-            info = tarfile.TarInfo("start")
-            info.size = 1 << 16
-            archive.addfile(info, io.BytesIO(uuid.uuid4().bytes * (1 << 12)))
-        layer = gzip.compress(plain.getvalue())
-        config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [digest(plain.getvalue())]}}
-        raw = json.dumps(config).encode()
-        kind = "application/vnd.docker.distribution.manifest.v2+json"
-        self.manifest = json.dumps(
-            {
-                "schemaVersion": 2,
-                "mediaType": kind,
-                "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(raw), "digest": digest(raw)},
-                "layers": [{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": len(layer), "digest": digest(layer)}],
-            }
-        ).encode()
-        self.content = {digest(raw): raw, digest(layer): layer}
-        self.layer = digest(layer)
-        self.kind = kind
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_arguments):
-            pass
-
-        def answer(self, status, body, kind):
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Docker-Content-Digest", digest(body))
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            if self.server.stalls and digest(body) == self.server.layer:
-                self.wfile.write(body[: len(body) // 2])
-                self.wfile.flush()
-                self.server.released.wait(60)
-                return
-            self.wfile.write(body)
-
-        def do_GET(self):
-            last = self.path.rpartition("/")[2]
-            if self.path == "/v2/":
-                self.answer(200, b"{}", "application/json")
-            elif "/manifests/" in self.path and last in ("1", digest(self.server.manifest)):
-                self.answer(200, self.server.manifest, self.server.kind)
-            elif last in self.server.content:
-                self.answer(200, self.server.content[last], "application/octet-stream")
-            else:
-                self.answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}', "application/json")
-
-        do_HEAD = do_GET
-
-
 @pytest.fixture
 def registry(engine):
     with Registry() as server:
@@ -323,9 +253,9 @@ def registry(engine):
         yield server, name
         server.released.set()
         server.shutdown()
-        for reference in (f"{name}:1", f"{name}@{digest(server.manifest)}"):
+        for known in (f"{name}:1", f"{name}@{digest(server.manifest)}"):
             with contextlib.suppress(client.docker.errors.APIError):
-                engine.remove_image(reference)
+                engine.remove_image(known)
 
 
 def test_pull(registry):
@@ -338,9 +268,9 @@ def test_pull(registry):
 
 def test_pull_by_digest(registry):
     server, name = registry
-    reference = f"{name}@{digest(server.manifest)}"
-    assert make(name=reference, source="pull")[1] != []
-    assert make(name=reference, source="pull")[1] == []
+    exact = f"{name}@{digest(server.manifest)}"
+    assert make(name=exact, source="pull")[1] != []
+    assert make(name=exact, source="pull")[1] == []
 
 
 def test_pull_of_what_is_not_there(registry):
@@ -350,10 +280,10 @@ def test_pull_of_what_is_not_there(registry):
 
 def test_a_stalled_pull_is_given_up(registry):
     server, name = registry
-    server.stalls = True
+    server.stalls = 9
     started = time.monotonic()
     with pytest.raises(client.Stalled, match="raise stall_timeout"):
-        make(name=f"{name}:1", source="pull", stall_timeout=2)
+        make(name=f"{name}:1", source="pull", stall_timeout=2, retries=0)
     assert time.monotonic() - started < 30
 
 

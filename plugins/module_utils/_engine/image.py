@@ -5,47 +5,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tarfile
-import time
 import typing as t
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import build_context
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import (
-    STALLED,
-    EngineError,
-    EngineUnavailable,
-    Stalled,
-    connect,
-    docker,
-    refused,
-    translated,
-    watched,
-)
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import build_context, manifests, pull
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineError, EngineUnavailable, connect, docker, refused, translated, watched
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import mirrored, split
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 STALL_TIMEOUT = 600
 LOG_LINES = 40
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-# Texts of a pull that show waiting, not progress.
-WAITING = ("Waiting", "Retrying")
-
-
-def split(reference: str) -> tuple[str, str]:
-    """C((repository, tag or digest)); the latter is empty when the reference has none."""
-    repository, at, digest = reference.partition("@")
-    if at:
-        return repository, digest
-    head, slash, last = reference.rpartition("/")
-    last, _colon, tag = last.partition(":")
-    return head + slash + last, tag
 
 
 class Image(Resource):
     """One image by its reference, or for C(state=absent) without a tag all tags of the repository.
 
-    Desired: C(name, source, state) and, by source, C(files, context_dir, dockerfile, build_args, labels, network) or C(archive); C(stall_timeout).
+    Desired: C(name, source, state) and, by source, C(files, context_dir, dockerfile, build_args, labels, network), C(archive), or C(platform, mirrors, auth,
+    retries) as C(pull.Order) has them; C(stall_timeout).
     An engine that does not answer has no images: that is a difference to a desired image, and applying it says what is wrong.
     """
 
@@ -54,6 +34,7 @@ class Image(Resource):
     def __init__(self, desired: dict[str, t.Any]) -> None:
         super().__init__({"state": "present", "source": "present", **{key: value for key, value in desired.items() if value is not None}})
         self.context: list[build_context.Entry] = []
+        self.pulled: pull.Pulled | None = None
         if self.desired["source"] == "build" and not self.absent:
             self.context = build_context.entries(self.desired.get("files", []), self.desired.get("context_dir"))
             self.desired["name"] = self._name_of_build()
@@ -98,19 +79,30 @@ class Image(Resource):
                 if self.absent and not split(self.name)[1]:
                     tags = sorted(tag for image in engine.images(name=self.name) for tag in image["RepoTags"] or [])
                     return {"name": self.name, "tags": tags} if tags else {}
-                found = engine.inspect_image(self.name)
+                name = self._known_as(engine)
+                found = engine.inspect_image(name)
         except EngineError as error:
             if isinstance(error.__cause__, docker.errors.NotFound):
                 return {}
             raise
         return {
-            "name": self.name,
+            "name": name,
             "id": found["Id"],
             "tags": sorted(found.get("RepoTags") or []),
             "digests": sorted(found.get("RepoDigests") or []),
             "labels": (found.get("Config") or {}).get("Labels") or {},
             "layers": (found.get("RootFS") or {}).get("Layers") or [],
+            "platform": f"{found['Os']}/{found['Architecture']}",
         }
+
+    def _known_as(self, engine: docker.APIClient) -> str:
+        """An image that was pulled from a mirror by its digest keeps the mirror's name: a digest cannot be given."""
+        from_mirror = mirrored(self.name, self.desired.get("mirrors") or {})
+        if "@" in self.name and from_mirror != self.name:
+            with contextlib.suppress(docker.errors.NotFound):
+                engine.inspect_image(from_mirror)
+                return from_mirror
+        return self.name
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         """By presence; an archive also by the layers of the image in it, as its tag may stay while it changes."""
@@ -120,6 +112,9 @@ class Image(Resource):
             return [self.change("state", "absent", f"present (source {self.desired['source']})")]
         if self.desired["source"] == "archive":
             return self.compare({"layers": state["layers"]}, {"layers": archived(self.desired["archive"], self.name)["layers"]})
+        if self.desired.get("platform"):
+            wanted = pull.platform_of(self._order(self.name))
+            return [] if manifests.same_platform(state["platform"], wanted) else [self.change("platform", state["platform"], wanted)]
         return []
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
@@ -137,7 +132,11 @@ class Image(Resource):
         raise ResourceError(f"The image {self.name} is not on this host and is not to be fetched (source: present).", "Load it, or choose another source.")
 
     def _pull(self) -> None:
-        pull(self.name, self.stall_timeout)
+        self.pulled = pull.pull(self._order(self.name))
+
+    def _order(self, reference: str) -> pull.Order:
+        chosen = {key: self.desired[key] for key in ("platform", "mirrors", "auth", "stall_timeout", "retries") if key in self.desired}
+        return pull.Order(reference, **chosen)
 
     def _load(self) -> None:
         path = self.desired["archive"]
@@ -176,34 +175,18 @@ class Image(Resource):
                 log += event.get("stream", "").splitlines()
 
     def _ensure_base(self, base: str) -> None:
-        image = Image({"name": base, "source": "pull", "stall_timeout": self.stall_timeout})
+        chosen = {key: self.desired.get(key) for key in ("mirrors", "auth", "retries")}
+        image = Image({"name": base, "source": "pull", "stall_timeout": self.stall_timeout, **chosen})
         if image.read():
             return
         try:
             image.apply({}, [])
-        except EngineError as error:
+        except ResourceError as error:
             arguments = ", ".join(name for name, value in self.build_args.items() if value == base) or "the FROM line"
             raise ResourceError(
                 f"The base image {base} of {self.name} is not on this host and cannot be pulled: {error.message}",
                 f"Load it on the host ('docker load'), or name another one ({arguments}).",
             ) from error
-
-
-def pull(reference: str, stall_timeout: float) -> None:
-    """Pull an image. Raises Stalled when nothing moves for C(stall_timeout) seconds."""
-    repository, tag = split(reference)
-    failure = f"The image {reference} could not be pulled"
-    remedy = "Check the reference and that the host reaches the registry (proxy of the engine, 'docker login'), or load it from an archive."
-    moved = time.monotonic()
-    seen: dict[str, tuple] = {}
-    with translated(failure, remedy):
-        for event in _events(watched(stall_timeout).pull(repository, tag=tag or "latest", stream=True, decode=True), failure, remedy):
-            where = (event.get("status", ""), (event.get("progressDetail") or {}).get("current"))
-            if not where[0].startswith(WAITING) and seen.get(event.get("id", "")) != where:
-                seen[event.get("id", "")] = where
-                moved = time.monotonic()
-            elif time.monotonic() - moved > stall_timeout:
-                raise Stalled(f"{failure}: nothing moved for {stall_timeout:g} s.", STALLED)
 
 
 def _events(stream: t.Iterable[t.Any], failure: str, remedy: str = "", log: t.Sequence[str] = ()) -> t.Iterator[dict[str, t.Any]]:
