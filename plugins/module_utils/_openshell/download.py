@@ -53,14 +53,14 @@ class _Passing(Exception):
     """What may be gone the next time."""
 
 
-def download(url: str, path: str, source: Source) -> None:
+def download(url: str, path: str, source: Source, largest: int = LARGEST) -> None:
     """Fetch a file, with retries. Its contents are for the caller to verify."""
     if requests is None:
         raise ResourceError("Python's requests module is missing.", "Run 'apt-get install python3-requests'.")
     with source.session() as session:
         for attempt in range(1, TRIES + 1):
             try:
-                _fetch(session, url, path, source.ca)
+                _fetch(session, url, path, source.ca, largest)
                 return
             except (requests.exceptions.SSLError, requests.exceptions.ProxyError) as error:
                 raise _failed(url, error) from None
@@ -72,7 +72,7 @@ def download(url: str, path: str, source: Source) -> None:
                 raise _failed(url, error) from None
 
 
-def _fetch(session: t.Any, url: str, path: str, ca: str) -> None:
+def _fetch(session: t.Any, url: str, path: str, ca: str, largest: int) -> None:
     with session.get(url, stream=True, timeout=TIMEOUT, verify=ca or None) as answer:
         status = answer.status_code
         if status in PASSING:
@@ -83,8 +83,8 @@ def _fetch(session: t.Any, url: str, path: str, ca: str) -> None:
         with open(path, "wb") as target:
             for block in answer.iter_content(1 << 20):
                 written += len(block)
-                if written > LARGEST:
-                    raise ResourceError(f"{url} is larger than {LARGEST >> 20} MiB.", "Check nemoclaw_openshell.url.")
+                if written > largest:
+                    raise ResourceError(f"{url} is larger than {largest >> 20} MiB.", "Check nemoclaw_openshell.url.")
                 target.write(block)
         expected = int(answer.headers.get("Content-Length", written))
         if written < expected:

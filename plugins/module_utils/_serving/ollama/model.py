@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model of a running Ollama. Private to the collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.api import Ollama, OllamaError, Pulled, Stalled, Unreachable
+
+TRIES = 3  # of a pull that stalls; each goes on where the one before ended
+
+
+def canonical(name: str) -> str:
+    """The name as Ollama lists it: with a tag."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+class OllamaModel(Resource):
+    """C({name, state, url, source, digest, insecure, tools, gpu, warm, keep_alive, stall_timeout, load_timeouts}): a model is present, absent or loaded.
+
+    C(source) is the name it is pulled under where that is another one, as from a mirror. C(tools): it must be able to call tools. C(gpu): it must run on a
+    GPU. C(warm): a model that was pulled answers a request at once. A server that does not answer has no models: applying it says what is wrong.
+    """
+
+    kind = "model"
+
+    def __init__(self, desired: dict[str, t.Any], report: t.Callable[[str], None] = lambda line: None) -> None:
+        super().__init__({"state": "present", **{key: value for key, value in desired.items() if value is not None}})
+        self.desired["name"] = canonical(self.desired["name"])
+        self.server = Ollama(self.desired["url"])
+        self.report = report
+
+    @property
+    def _digest(self) -> str:
+        return self.desired.get("digest", "").partition(":")[2] or self.desired.get("digest", "")
+
+    @property
+    def _source(self) -> str:
+        return canonical(self.desired.get("source") or self.name)
+
+    def read(self) -> dict[str, t.Any]:
+        try:
+            found = next((one for one in self.server.models() if one["name"] == self.name), None)
+            if found is None:
+                return {}
+            tools = self.server.capabilities(self.name) if self.desired.get("tools") and not self.absent else None
+            return {
+                "digest": found["digest"],
+                "size_mb": found["size"] >> 20,
+                "loaded": self._loaded() is not None,
+                "tools": tools is None or "tools" in tools,
+            }
+        except Unreachable:
+            return {}
+
+    def diff(self, state: dict[str, t.Any]) -> list[Change]:
+        if self.absent:
+            return [self.change("state", "present", "absent")] if state else []
+        if not state:
+            return [self.change("state", "absent", self.desired["state"])]
+        wanted: dict[str, t.Any] = {"digest": self._digest} if self._digest else {}
+        if self.desired.get("tools"):
+            wanted["tools"] = True
+        if self.desired["state"] == "loaded":
+            wanted["loaded"] = True
+        return self.compare(state, wanted)
+
+    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        fields = {change.field for change in changes}
+        if self.absent:
+            self.server.unload(self.name)
+            self.server.delete(self.name)
+            return
+        if fields & {"state", "digest"}:
+            self._pull()
+            state = self.read()
+        if not state["tools"]:
+            raise OllamaError(f"{self.name} cannot call tools, which agents need.", "Choose another model, or set nemoclaw_ollama.require_tools: false.")
+        if self.desired["state"] == "loaded" or (self.desired.get("warm") and fields & {"state", "digest"}):
+            self._load()
+
+    def _pull(self) -> None:
+        for attempt in range(1, TRIES + 1):
+            try:
+                self.server.pull(self._source, self.desired.get("insecure", False), self.desired["stall_timeout"], self._said)
+                break
+            except Stalled:
+                if attempt == TRIES:
+                    raise
+                self.report(f"{self.name}: nothing came for {self.desired['stall_timeout']} s, trying again")
+        if self._source != self.name:
+            self.server.copy(self._source, self.name)
+            self.server.delete(self._source)
+        found = self.read().get("digest")
+        if self._digest and found != self._digest:
+            raise OllamaError(
+                f"The registry's {self.name} has the digest {found}, not {self._digest}.", "Correct the digest in nemoclaw_ollama.models, or the mirror."
+            )
+
+    def _said(self, pulled: Pulled) -> None:
+        self.report(f"{self.name}: {pulled}")
+
+    def _loaded(self) -> dict[str, t.Any] | None:
+        return next((one for one in self.server.loaded() if one["name"] == self.name), None)
+
+    def _load(self) -> None:
+        """A real request; a second, longer time where the first is not enough for a large model."""
+        *first, last = self.desired["load_timeouts"]
+        for timeout in first:
+            try:
+                self.server.chat(self.name, timeout, self.desired.get("keep_alive"))
+                break
+            except Stalled:
+                self.report(f"{self.name}: not loaded within {timeout} s, waiting up to {last} s")
+        else:
+            self.server.chat(self.name, last, self.desired.get("keep_alive"))
+        loaded = self._loaded()
+        if self.desired.get("gpu") and loaded and not loaded.get("size_vram"):
+            raise OllamaError(f"{self.name} was loaded into the CPU's memory alone.", "See 'journalctl -u ollama' for why the GPU is not used.")
