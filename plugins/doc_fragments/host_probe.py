@@ -49,6 +49,15 @@ options:
     suboptions:
       port: {description: Number of the port., type: int, required: true}
       purpose: {description: What usually listens there., type: str, default: ""}
+  ollama_port:
+    description: TCP port on which Ollama is asked, where one listens.
+    type: int
+    default: 11434
+  openai_ports:
+    description: TCP ports on which servers with an OpenAI-compatible API are asked for their models, where something listens.
+    type: list
+    elements: int
+    default: [8000]
   disks:
     description: Further paths that need free space, such as a cache of models; they need not exist yet.
     type: list

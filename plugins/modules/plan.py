@@ -89,6 +89,11 @@ no_proxy:
   type: list
   elements: str
   sample: [localhost, 127.0.0.1, 172.30.200.0/24, host.openshell.internal]
+servers:
+  description: Where model servers are looked for.
+  returned: success
+  type: dict
+  sample: {ollama_port: 11434, openai_ports: [8000]}
 gpu:
   description: Whether a sandbox wants a GPU.
   returned: success

@@ -26,6 +26,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import (
     network,
     package_hosts,
     resolver,
+    servers,
     storage,
 )
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
@@ -41,7 +42,8 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
     memory = memory_of(host.text("/proc/meminfo"))
     programs = installed.commands(host, options["bin_dir"])
     systemd = {"units": [host.which("systemctl"), "show", "-p", ",".join(UNIT_PROPERTIES), *UNITS]}
-    said = answers(host, {**programs, **engine.commands(host), **firewall.commands(host), **systemd})
+    of_servers = servers.commands(host)
+    said = answers(host, {**programs, **engine.commands(host), **firewall.commands(host), **systemd, **of_servers})
     docker = engine.read(host, said["packages"].stdout if "packages" in said else "")
     wanted = options["network"]
     interface = docker.get("networks", {}).get(wanted["name"], {}).get("interface", "")
@@ -67,6 +69,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "credential_helpers": {name: engine.credential_helper(host, home_of(name)) for name in sorted(set(options["users"]))},
         "openshell": installed.binaries(programs, said),
         "ports": listeners.read(host, options["ports"]),
+        "servers": servers.read(host, of_servers, said, options["ollama_port"], options["openai_ports"]),
         "services": listeners.read(host, [dict(one, address="0.0.0.0") for one in options["services"]]),
         "networks": network.read(host),
         "proxy": network.proxies(host),

@@ -15,6 +15,8 @@ ARGUMENTS = {
     "ports": {"type": "list", "elements": "dict", "default": [], "options": PLANNED_PORT},
     "network": {"type": "dict", "default": {}, "options": NETWORK},
     "services": {"type": "list", "elements": "dict", "default": [], "options": PORT},
+    "ollama_port": {"type": "int", "default": 11434},
+    "openai_ports": {"type": "list", "elements": "int", "default": [8000]},
     "disks": {"type": "list", "elements": "dict", "default": [], "options": DISK},
     "no_proxy": {"type": "list", "elements": "str", "default": ["localhost", "127.0.0.1"]},
     "gpu": {"type": "bool", "default": False},

@@ -39,6 +39,12 @@ def _url(variables: dict[str, t.Any]) -> str:
     return variables["nemoclaw_inference"].get("endpoint_url", URL).rstrip("/").removesuffix("/v1")
 
 
+def port(variables: dict[str, t.Any]) -> int:
+    """Where the server is looked for, also where another provider is chosen."""
+    url = _url(variables) if variables["nemoclaw_inference"].get("provider") == "vllm" else URL
+    return urllib.parse.urlsplit(url).port or 80
+
+
 def _found(url: str, facts: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    port = urllib.parse.urlsplit(url).port
-    return next((one for one in (facts.get("servers") or {}).get("openai", []) if one["port"] == port), None)
+    wanted = urllib.parse.urlsplit(url).port or 80
+    return next((one for one in (facts.get("servers") or {}).get("openai", []) if one["port"] == wanted), None)
