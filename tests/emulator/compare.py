@@ -25,6 +25,7 @@ NOISE = [
     (re.compile(r"(\S+ +)\d+( root +\S+ +IPv4 )\d+"), r"\1<PID>\2<PID>"),
     (re.compile(r"[A-Z][a-z]{2} +\d+ \d\d:\d\d"), "<DATE>"),
     (re.compile(r"\(\d+\)(?= ->)"), "(<PID>)"),
+    (re.compile(r"\(ancestors: .*"), "(…"),
 ]
 
 

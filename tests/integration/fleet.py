@@ -171,7 +171,7 @@ class QuickFleet(Fleet):
 FROM nf/sandbox:1
 USER root
 COPY openclaw /usr/local/bin/
-RUN ln -s /bin/true /usr/local/bin/node
+RUN ln -s /bin/true /usr/local/bin/node && install --mode 4755 /usr/bin/id /usr/local/bin/id-as-root
 USER sandbox
 """
 

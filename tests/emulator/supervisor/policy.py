@@ -66,6 +66,16 @@ def endpoints_for(policy, host, port, programs):
     ]
 
 
+def connection_denied(policy, host, port, programs):
+    """Why no rule admits these programs to host:port, in the words of the log."""
+    anyone = {name: {**rule, "binaries": [{"path": "**"}]} for name, rule in policy.get("network_policies", {}).items()}
+    others = endpoints_for({"network_policies": anyone}, host, port, ["any"])
+    if not others or not programs:
+        return f"endpoint {host}:{port} is not allowed by any policy"
+    ancestors = " -> ".join(programs[1:])
+    return f"binary '{programs[0]}' not allowed in policy '{others[0][0]}' (ancestors: [{ancestors}], cmdline: []). SYMLINK HINT: the binary path is the ..."
+
+
 def method_matches(actual, expected):
     return expected == "*" or actual.upper() == expected.upper() or (actual.upper() == "HEAD" and expected.upper() == "GET")
 

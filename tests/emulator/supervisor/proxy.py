@@ -69,22 +69,33 @@ class Proxy:
         pid, programs = network.programs_of(client_port)
         actor = f"{programs[0] if programs else '-'}({pid or 0})"
         endpoints = policy.endpoints_for(self.rules(), host, port, programs)
+        tunnel = what == "CONNECT"
+        request = f"NET:OPEN {actor} -> {host}:{port}" if tunnel else f"HTTP:{what} {actor} -> {what} {shown_url(host, port, shown)}"
         if not endpoints:
-            verb = f"HTTP:{what}" if what != "CONNECT" else "NET:OPEN"
-            where = f"{what} http://{host}:{port}{shown}" if what != "CONNECT" else f"{host}:{port}"
-            self.log(
-                f"{verb} [MED] DENIED {actor} -> {where} [policy:- engine:opa] [reason:endpoint {host}:{port} is not allowed by any policy]"
-            )
+            self.note(request, "-", "opa", policy.connection_denied(self.rules(), host, port, programs))
             raise denial("policy_denied", f"{what} {host}:{port}{shown} not permitted by policy")
+        found = [endpoint for _name, endpoint in endpoints]
         try:
             addresses = sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
         except OSError:
             addresses = []
-        problem = policy.address_denied([endpoint for _name, endpoint in endpoints], host, addresses)
+        problem = policy.address_denied(found, host, addresses)
         if problem:
+            why = f"{host} resolves to {addresses[0]} which is not in allowed_ips" if addresses else problem
+            self.note(request, "-" if tunnel else endpoints[0][0], "ssrf", f"{why}, connection rejected")
             raise denial("ssrf_denied", f"{what} {host}:{port} blocked: {problem}")
-        self.log(f"NET:OPEN [INFO] ALLOWED {actor} -> {host}:{port} [policy:{endpoints[0][0]} engine:opa]")
+        problem = None if tunnel or not policy.enforced(found) else policy.request_denied(found, what, shown)
+        if problem:
+            self.note(request, endpoints[0][0], "l7", f"FORWARD_L7 deny {what} {host}:{port}{shown} reason={problem}")
+        else:
+            self.note(request, endpoints[0][0], "opa")
         return endpoints, addresses, programs
+
+    def note(self, request, rule, engine, reason=""):
+        """A line of the log about a request (`KIND WHAT`): denied for a reason, or allowed."""
+        kind, _blank, what = request.partition(" ")
+        verdict, why = ("[MED] DENIED", f" [reason:{reason}]") if reason else ("[INFO] ALLOWED", "")
+        self.log(f"{kind} {verdict} {what} [policy:{rule} engine:{engine}]{why}")
 
     def connect(self, host, port, addresses):
         for address in addresses:
@@ -208,8 +219,10 @@ class Proxy:
                 return
             head.first[1] = path + mark + query
             path = credentials.redacted(path)
-            problem = policy.request_denied(found, method, path)
-            if problem and policy.enforced(found):
+            problem = policy.request_denied(found, method, path) if policy.enforced(found) else None
+            why = f"L7_REQUEST deny {method} {host}:{port}{path} reason={problem}" if problem else ""
+            self.note(f"HTTP:{method} {method} {shown_url(host, port, path)}", endpoints[0][0], "l7", why)
+            if problem:
                 client.sendall(http1.answer(403, "Forbidden", explained(endpoints[0][0], method, path, problem, host, port, programs)))
                 return
             try:
@@ -255,6 +268,11 @@ def absolute(target):
     if not colon or not port.isdigit():
         host, port = authority, "80"
     return host.strip("[]").lower(), int(port), "/" + path if slash else "/"
+
+
+def shown_url(host, port, path):
+    """A request as the log shows it, without its query."""
+    return f"http://{host}{'' if port == 80 else f':{port}'}{path}"
 
 
 def explained(rule, method, path, reason, host, port, programs):
