@@ -61,6 +61,8 @@ class ActionModule(ActionBase):
         agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
         wrong = {problem.variable for problem in problems}
         variables = checking.completed({name: value for name, value in variables.items() if name not in wrong}, blueprint.data)
+        if not args["credentials_needed"]:
+            variables[SECRETS] = {**variables[SECRETS], **dict.fromkeys(serving.credentials(variables, blueprint), "not needed")}
         more = [installing.problems(variables, blueprint.data), serving.problems(variables, blueprint), proxy.problems(variables, blueprint)]
         resolved = serving.resolved(variables, blueprint, args["facts"])
         problems += checking.cross_problems(resolved, blueprint.yaml("inference/providers.yaml"), agents, problems, more)
@@ -79,7 +81,7 @@ class ActionModule(ActionBase):
             "swap": variables["nemoclaw_swap"],
             "network": checking.network(resolved),
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
-            "gpu": any(sandbox.get("gpu") for sandbox in checking.present(variables)),
+            "gpu": engine.uses_gpus(variables),
             "requirements": blueprint.data["requirements"],
             "repair": [*variables["nemoclaw_preflight_repair"], *engine.repaired(variables), *installing.repaired(variables, blueprint.data)],
         }

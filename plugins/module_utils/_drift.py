@@ -12,6 +12,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.image impor
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.network import Network
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import repairs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import File
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.packages import Packages
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
@@ -28,11 +29,21 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.users import Users
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.vllm import VllmServer
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
 
 # what only a connected gateway can tell
 GATEWAY_KINDS = ("provider", "route", "sandbox", "policy")
 # classes of what the plan names as the resources of model servers and of their proxy
-SERVING: dict[str, type[Resource]] = {"file": File, "packages": Packages, "secret": SecretFile, "unit": Unit, "image": Image}
+SERVING: dict[str, type[Resource]] = {
+    "file": File,
+    "packages": Packages,
+    "secret": SecretFile,
+    "unit": Unit,
+    "image": Image,
+    "weights": Weights,
+    "vllm": VllmServer,
+}
 
 
 class Drift(t.NamedTuple):
@@ -77,9 +88,15 @@ def engine_of(engine: dict[str, t.Any]) -> list[Resource]:
     return [*(File(entry) for entry in engine.get("repositories", [])), *(of_kind(engine[key]) for key, of_kind in kinds.items() if key in engine)]
 
 
-def serving_of(planned: dict[str, t.Any]) -> list[Resource]:
+def serving_of(planned: dict[str, t.Any], credentials: dict[str, str]) -> list[Resource]:
     """The resources of a model server or of the proxy."""
-    return [SERVING[entry["resource"]]({key: value for key, value in entry.items() if key != "resource"}) for entry in planned["resources"]]
+
+    def resource(desired: dict[str, t.Any]) -> Resource:
+        if desired["resource"] == "credential":
+            return CredentialFile(desired, credentials.get(desired.get("credential", ""), ""))
+        return SERVING[desired["resource"]](desired)
+
+    return [resource(entry) for entry in planned["resources"]]
 
 
 def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str, str]) -> dict[str, list[Resource]]:
@@ -101,9 +118,9 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
             Users(gateway, client),
         ],
     }
-    found.update({f"serving/{kind}": serving_of(planned) for kind, planned in plan.get("serving", {}).items()})
+    found.update({f"serving/{kind}": serving_of(planned, credentials) for kind, planned in plan.get("serving", {}).items()})
     if plan.get("proxy"):
-        found["proxy"] = serving_of(plan["proxy"])
+        found["proxy"] = serving_of(plan["proxy"], credentials)
     if inference:
         key, key_file = inference["provider"]["key"], inference.get("key_file")
         secret = {"credential_files": {key: key_file}} if key_file else {"credentials": {key: credentials.get(inference["credential"], "")}}

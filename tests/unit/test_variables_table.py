@@ -32,6 +32,7 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
     """Defaults by dotted name: those of the plan, and those that the blueprint gives it later."""
     data, agent = blueprint.data, blueprint.yaml("agents/openclaw/manifest.yaml")
     provider = blueprint.yaml("inference/providers.yaml")["custom"]
+    vllm = blueprint.yaml("inference/vllm.yaml")
     found = dict(leaves(completed({"nemoclaw_sandboxes": [{}]}, data)))
     return found | {
         "nemoclaw_blueprint.source": "bundled",
@@ -39,6 +40,8 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
         "nemoclaw_inference.timeout": data["inference"]["timeout"],
         "nemoclaw_inference.context_window": agent["context_window"],
         "nemoclaw_inference.max_tokens": agent["max_tokens"],
+        **{f"nemoclaw_vllm.{key}": vllm[key] for key in ("port", "load_timeout", "stall_timeout")},
+        "nemoclaw_vllm.gpus": 1,
         "nemoclaw_images.<agent>.source": "build",
         "nemoclaw_images.<agent>.base": agent["base_image"],
         "nemoclaw_sandboxes[].dashboard_port": agent["port"],
@@ -70,7 +73,7 @@ def described(schema: dict, root: dict, path: str = "") -> t.Iterator[tuple[str,
         yield from described(one.get("items", one), root, f"{dotted}[]" if "items" in one else dotted)
 
 
-KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "`true`, `false`", "integer": "number"}
+KINDS = {"object": "mapping", "array": "list", "string": "text", "boolean": "`true`, `false`", "integer": "number", "number": "number"}
 
 
 def values(one: dict) -> str:

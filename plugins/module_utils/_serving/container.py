@@ -11,6 +11,7 @@ from __future__ import annotations
 import calendar
 import json
 import os
+import pwd
 import time
 import typing as t
 
@@ -27,7 +28,9 @@ DEFAULTS: dict[str, t.Any] = {
     "entrypoint": [],
     "command": [],
     "environment": {},
+    "user": "",
     "secret_files": [],
+    "secret_environment": {},
     "mounts": [],
     "publish": {},
     "devices": [],
@@ -45,7 +48,8 @@ class Container(Resource):
     """C({name} + DEFAULTS + {health: {path, key_file, timeout}, check, side_by_side}).
 
     C(publish) is C({addresses, port, target}), C(devices) names CDI devices. C(secret_files), each C({source, target}), are files of the host that are
-    mounted read-only: nothing secret is in what C(docker inspect) shows, and a file that is newer than the container's start restarts it. C(check) is a
+    mounted read-only: nothing secret is in what C(docker inspect) shows, and a file that is newer than the container's start restarts it. A program that
+    wants a secret in its environment gets it from such a file by C(secret_environment), names to paths. C(user) is one of the host's. C(check) is a
     command that is run in the image first: where it ends with 2, nothing is replaced. C(side_by_side) says that there is room for old and new at once.
 
     Only a server that answers gets its restart policy: one that never did does not start again and again, and its log stays to be read.
@@ -107,7 +111,7 @@ class Container(Resource):
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
-            return [self.change("state", "present", "absent")] if state else []
+            return [self.change("state", "present", "absent")] if state.get("ours") or state.get("interrupted") else []
         if not state or "spec" not in state:
             return [self.change("state", "absent", "running")]
         if not state["ours"]:
@@ -122,15 +126,16 @@ class Container(Resource):
     # --- making it so ---------------------------------------------------------------------------------------------------------------------
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
-        if state and not state.get("ours", True):
+        if not self.absent and not state.get("ours", True):
             raise ResourceError(f"The container {self.name} was not made by this collection.", f"Remove it ('docker rm --force {self.name}') and run again.")
-        if state.get("interrupted") and state.get("spec") != self.spec:
-            self._take_back()
-            state = self.read()
         if self.absent:
             for name in (self.trial, self.name, self.before):
                 remove(name)
-        elif state.get("spec") != self.spec:
+            return
+        if state.get("interrupted") and state.get("spec") != self.spec:
+            self._take_back()
+            state = self.read()
+        if state.get("spec") != self.spec:
             self._replace(bool(state))
         else:
             self._bring_up(state)
@@ -218,6 +223,7 @@ class Container(Resource):
             docker.types.Mount(entry["target"], entry["source"], type="bind", read_only=entry.get("read_only", False))
             for entry in [*wanted["mounts"], *secrets]
         ]
+        entrypoint, command = self._started_by()
         host = engine.create_host_config(
             init=True,
             mounts=mounts,
@@ -229,10 +235,28 @@ class Container(Resource):
         labels = {**wanted["labels"], SPEC: json.dumps(self.spec, sort_keys=True)}
         with translated(f"The container {name} cannot be made", self._remedy):
             engine.create_container(
-                wanted["image"], wanted["command"] or None, name=name, entrypoint=wanted["entrypoint"] or None, environment=wanted["environment"],
+                wanted["image"], command or None, name=name, entrypoint=entrypoint or None, environment=wanted["environment"], user=self._user or None,
                 labels=labels, ports=[target], host_config=host,
             )  # fmt: skip
             engine.start(name)
+
+    def _started_by(self) -> tuple[list[str], list[str]]:
+        """Entrypoint and command; a shell before the image's own ones reads the secrets, so that only the process itself has them."""
+        entrypoint, command = self.desired["entrypoint"], self.desired["command"]
+        if not self.desired["secret_environment"]:
+            return entrypoint, command
+        with translated(f"The image {self.desired['image']} cannot be read"):
+            own = connect().inspect_image(self.desired["image"])["Config"]
+        exports = "".join(f'export {name}="$(cat {path})"; ' for name, path in self.desired["secret_environment"].items())
+        started = [*(entrypoint or own.get("Entrypoint") or []), *(command or own.get("Cmd") or [])]
+        return ["/bin/sh", "-c", f'{exports}exec "$@"', "sh"], started
+
+    @property
+    def _user(self) -> str:
+        if not self.desired["user"]:
+            return ""
+        account = pwd.getpwnam(self.desired["user"])
+        return f"{account.pw_uid}:{account.pw_gid}"
 
     @property
     def _remedy(self) -> str:

@@ -23,10 +23,10 @@ class NimServer(Container):
 
     kind = "nim"
 
-    def __init__(self, desired: dict[str, t.Any], report: t.Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, desired: dict[str, t.Any]) -> None:
         self.model = desired.get("model", "")
         present = {} if desired.get("state") == "absent" else self._container(desired)
-        super().__init__({"name": desired["name"], "state": desired.get("state"), **present}, report)
+        super().__init__({"name": desired["name"], "state": desired.get("state"), **present})
 
     @staticmethod
     def _container(desired: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -15,6 +15,8 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables imp
 if t.TYPE_CHECKING:
     from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.build import Inputs
 
+# model servers with GPUs, by their variable, and the provider that needs each
+GPU_SERVERS = {"nemoclaw_vllm": "install-vllm", "nemoclaw_nim": "nim"}
 SOURCE, DOCKER, TOOLKIT = "nemoclaw_docker_source", "nemoclaw_docker", "nemoclaw_toolkit"
 # nemoclaw_docker's names and daemon.json's
 SETTINGS = {
@@ -33,7 +35,14 @@ def repaired(variables: dict[str, t.Any]) -> list[str]:
 
 
 def _asks_for_gpus(variables: dict[str, t.Any]) -> bool:
-    return bool(variables.get(TOOLKIT)) or "cdi" in variables["nemoclaw_preflight_repair"] or any(sandbox.get("gpu") for sandbox in present(variables))
+    return bool(variables.get(TOOLKIT)) or "cdi" in variables["nemoclaw_preflight_repair"] or uses_gpus(variables)
+
+
+def uses_gpus(variables: dict[str, t.Any]) -> bool:
+    """Whether a container of the plan has GPUs: a sandbox, or a model server."""
+    provider = variables["nemoclaw_inference"].get("provider")
+    served = any(needs == provider or variables.get(name, {}).get("state") == "present" for name, needs in GPU_SERVERS.items())
+    return served or any(sandbox.get("gpu") for sandbox in present(variables))
 
 
 def desired(inputs: Inputs) -> dict[str, t.Any]:
@@ -221,7 +230,7 @@ def _toolkit_problems(inputs: Inputs) -> t.Iterator[Problem]:
         yield from _repository_problems(f"{TOOLKIT}.repository", given["repository"], "/", f"{TOOLKIT}.packages_dir")
     elif not (inputs.facts.get("cdi") or {}).get("ctk"):
         remedy = f"Set {TOOLKIT}.repository or {TOOLKIT}.packages_dir, or install nvidia-container-toolkit there."
-        yield Problem(TOOLKIT, "nvidia-ctk, which GPUs of sandboxes need, is not on this host.", remedy)
+        yield Problem(TOOLKIT, "nvidia-ctk, which GPUs in containers need, is not on this host.", remedy)
 
 
 def _gpu_problems(inputs: Inputs) -> t.Iterator[Problem]:

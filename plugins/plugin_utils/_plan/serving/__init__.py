@@ -9,18 +9,18 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import running
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, running, vllm
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import Server
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
 # in the order they are made in
-KINDS: dict[str, t.Any] = {"running": running}
+KINDS: dict[str, t.Any] = {"vllm": vllm, "running": running}
 
 
 def wanted(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
-    """The kinds that a host is to have: what its provider needs, and what is asked for beside it."""
+    """The kinds that a plan answers for: what the provider needs, and what is to be there beside it, or not to be there."""
     kind_of_provider = _kind(variables, blueprint)
-    return [kind for kind in KINDS if kind == kind_of_provider or variables.get(f"nemoclaw_{kind}", {}).get("state") == "present"]
+    return [kind for kind in KINDS if kind == kind_of_provider or variables.get(f"nemoclaw_{kind}", {}).get("state") in ("present", "absent")]
 
 
 def _kind(variables: dict[str, t.Any], blueprint: Blueprint) -> str | None:
@@ -34,10 +34,35 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
         yield from KINDS[kind].problems(variables, blueprint)
 
 
+def credentials(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
+    """Names of the credentials that a plan lacks for its servers."""
+    try:
+        found = list(problems(variables, blueprint))
+    except (AttributeError, KeyError, TypeError, ValueError):  # what is wrong with the variables is said where they are checked
+        return []
+    return [problem.variable.partition(".")[2] for problem in found if problem.variable.startswith(f"{SECRETS}.")]
+
+
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
-    """What this host cannot serve."""
-    for kind in wanted(variables, blueprint):
-        yield from KINDS[kind].host_problems(variables, blueprint, facts)
+    """What this host cannot serve, each server for itself and all together."""
+    found = [problem for kind in wanted(variables, blueprint) for problem in KINDS[kind].host_problems(variables, blueprint, facts)]
+    yield from found or gpus.problems(claims(variables, blueprint, facts), gpus.devices(facts), blueprint.data["gpu_memory"]["host_mb"])
+
+
+def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[gpus.Claim]:
+    """The GPU memory that the servers take, and the least that sandboxes with GPUs need; none where there is no server."""
+    found = []
+    for kind, server in servers(variables, blueprint, facts).items():
+        devices = next((tuple(entry.get("devices", [])) for entry in server.resources if entry.get("devices")), ())
+        if server.memory_mb:
+            found.append(gpus.Claim(f"nemoclaw_{kind}", f"{kind} ({server.model})", server.memory_mb, devices))
+    there = [device.name for device in gpus.devices(facts)]
+    for index, sandbox in enumerate(variables["nemoclaw_sandboxes"] if found else []):
+        wanted_devices = gpus.of_sandbox(sandbox, there)
+        if wanted_devices:
+            least = blueprint.data["gpu_memory"]["sandbox_mb"] * len(wanted_devices)
+            found.append(gpus.Claim(f"nemoclaw_sandboxes[{index}].gpu", f"sandbox {sandbox['name']}", least, wanted_devices))
+    return found
 
 
 def servers(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> dict[str, Server]:

@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The GPUs of a host as servers see them, and their memory as one budget. Pure functions."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem
+
+
+class Device(t.NamedTuple):
+    """What a container can be given: a GPU, or a part of one. C(name) is its CDI device; C(capability) is empty where nobody knows."""
+
+    name: str
+    label: str
+    memory_mb: int
+    capability: str
+    unified: bool
+
+
+class Claim(t.NamedTuple):
+    """GPU memory that something is to take: of its C(devices) in equal parts, or of any where it names none. C(variable) is what asked for it."""
+
+    variable: str
+    what: str
+    memory_mb: int
+    devices: tuple[str, ...] = ()
+
+
+def devices(facts: dict[str, t.Any]) -> list[Device]:
+    """The devices of a host whose GPUs can be used; one that is partitioned is its parts."""
+    gpu = facts.get("gpu") or {}
+    found = []
+    for one in gpu.get("gpus", []) if gpu.get("status") == "ok" else []:
+        parts = one["mig_devices"] if one.get("mig") == "enabled" else [one]
+        for name, part in zip(cdi.names([one]), parts):
+            found.append(Device(f"{cdi.KIND}={name}", one["name"], part.get("memory_mb") or 0, one.get("compute_capability", ""), bool(one.get("unified"))))
+    return found
+
+
+def of_sandbox(sandbox: dict[str, t.Any], there: list[str]) -> tuple[str, ...]:
+    """The devices that a sandbox is to have: C(true) all, a number the first ones, a list itself."""
+    wanted = sandbox.get("gpu") if sandbox["state"] != "absent" else False
+    if isinstance(wanted, list):
+        return tuple(wanted)
+    return tuple(there if wanted is True else there[: wanted or 0])
+
+
+def gigabytes(megabytes: float) -> str:
+    return f"{megabytes / 1024:.1f} GiB"
+
+
+def problems(claims: t.Sequence[Claim], found: t.Sequence[Device], host_mb: int) -> t.Iterator[Problem]:
+    """Claims that together are more than there is, with the sum. C(host_mb) is what the host itself needs of memory that its GPUs share with it."""
+    shares: dict[str, list[tuple[Claim, float]]] = {}
+    for claim in claims:
+        for name in claim.devices:
+            shares.setdefault(name, []).append((claim, claim.memory_mb / len(claim.devices)))
+    over = False
+    for device in found:
+        taken = [*shares.get(device.name, []), *_of_host(device, host_mb)]
+        if len(taken) > 1 and sum(part for _claim, part in taken) > device.memory_mb > 0:
+            over = True
+            yield _problem(taken, f"{device.name} ({device.label})", device.memory_mb)
+    every = [(claim, float(claim.memory_mb)) for claim in claims]
+    total = sum(device.memory_mb for device in found)
+    if found and every and not over:
+        every += [one for device in found[:1] for one in _of_host(device, host_mb)]
+        if len(every) > 1 and sum(part for _claim, part in every) > total > 0:
+            yield _problem(every, f"all {len(found)} GPUs together" if len(found) > 1 else f"{found[0].name} ({found[0].label})", total)
+
+
+def _of_host(device: Device, host_mb: int) -> list[tuple[Claim, float]]:
+    return [(Claim("", "the host itself", host_mb), float(host_mb))] if device.unified else []
+
+
+def _problem(taken: list[tuple[Claim, float]], where: str, memory_mb: int) -> Problem:
+    asked = [one for one in taken if one[0].variable]
+    total = sum(part for _claim, part in taken)
+    arithmetic = " + ".join(f"{claim.what} {gigabytes(part)}" for claim, part in taken)
+    return Problem(
+        asked[-1][0].variable,
+        f"GPU memory of {where}: {arithmetic} = {gigabytes(total)}, and there are {gigabytes(memory_mb)}; {gigabytes(total - memory_mb)} too much.",
+        "Give the servers other GPUs, less memory or smaller models, or leave one out.",
+    )

@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A managed vLLM in the plan: what a model's name becomes, what a host is too small for, which flags are refused, and the memory of GPUs as one budget."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import serving
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import vllm, vllm_flags
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import completed
+from tests.bed.paths import TESTS
+from tests.unit.test_plan import FACTS, run
+
+BLUEPRINT = Blueprint()
+CATALOGUE = BLUEPRINT.yaml("inference/vllm.yaml")
+FLAGS = json.loads(BLUEPRINT.text(CATALOGUE["flags"]))
+DUMP = json.loads((TESTS / "kit" / "vllm" / "serve-args.json").read_text())
+LINUX = {"name": "NVIDIA L40S", "memory_mb": 46068, "compute_capability": "8.9", "unified": False}
+H100 = {"name": "NVIDIA H100 80GB HBM3", "memory_mb": 81559, "compute_capability": "9.0", "unified": False}
+SPARK = {"name": "NVIDIA GB10", "memory_mb": 122000, "compute_capability": "12.1", "unified": True}
+STATION = [
+    {"name": "NVIDIA RTX PRO 6000", "memory_mb": 97000, "compute_capability": "12.0", "unified": False},
+    {"name": "NVIDIA GB300", "memory_mb": 284208, "compute_capability": "10.3", "unified": False},
+]
+
+
+def facts(*gpus, platform="linux", arch="x86_64", driver="580.95.05", **more):
+    numbered = [{"index": index, "mig": "", "mig_devices": [], "uuid": f"GPU-{index}", **gpu} for index, gpu in enumerate(gpus)]
+    found = {"status": "ok", "detail": "", "remedy": "", "platform": platform, "driver_version": driver, "gpus": numbered}
+    return {**FACTS, "arch": arch, "gpu": found, **more}
+
+
+def variables(inference=None, **own):
+    given = {"nemoclaw_inference": {"provider": "install-vllm"} if inference is None else inference, "nemoclaw_vllm": own}
+    return completed({"nemoclaw_credentials": {}, **given}, BLUEPRINT.data)
+
+
+def server(of, **own):
+    return vllm.server(variables(**own), BLUEPRINT, of)
+
+
+def entry(made, kind):
+    return next(one for one in made.resources if one["resource"] == kind)
+
+
+def argument(made, flag):
+    command = entry(made, "vllm")["command"]
+    return command[command.index(flag) + 1]
+
+
+def said(of, given=None, **own):
+    given = given or variables(**own)
+    problems = list(vllm.problems(given, BLUEPRINT))
+    return "\n".join(map(str, problems or serving.host_problems(given, BLUEPRINT, of)))
+
+
+@pytest.mark.parametrize(
+    ("of", "model"),
+    [
+        (facts(LINUX), "nvidia/NVIDIA-Nemotron-3-Nano-4B-FP8"),
+        (facts(SPARK, platform="spark", arch="aarch64"), "nvidia/Qwen3.6-35B-A3B-NVFP4"),
+        (facts(*STATION, platform="station", arch="aarch64"), "Qwen/Qwen3.6-27B-FP8"),
+    ],
+)
+def test_each_kind_of_host_has_its_default(of, model):
+    made = server(of)
+    assert made.model == argument(made, "--served-model-name") == model
+    assert "@sha256:" in entry(made, "vllm")["image"]
+    assert not said(of)
+
+
+@pytest.mark.parametrize("word", ["QWEN3.6-27B", "qwen/qwen3.6-27b-fp8", "Qwen/Qwen3.6-27B-FP8"])
+def test_a_model_by_slug_or_id_in_any_case(word):
+    made = server(facts(H100), model=word)
+    assert (made.model, made.context_window) == ("Qwen/Qwen3.6-27B-FP8", 262144)
+    assert argument(made, "--tool-call-parser") == "qwen3_coder"
+
+
+def test_an_unknown_model_and_what_there_is():
+    message = said(facts(H100), model="qwen9")
+    assert "nemoclaw_vllm.model: 'qwen9' is no model of the catalogue." in message
+    assert all(slug in message for slug in CATALOGUE["models"])
+
+
+def test_the_model_of_the_inference_counts_too():
+    given = variables({"provider": "install-vllm", "model": "qwen3.6-27b"})
+    assert vllm.server(given, BLUEPRINT, facts(H100)).model == "Qwen/Qwen3.6-27B-FP8"
+
+
+def test_a_gated_model_takes_a_token():
+    """Before anything is asked of the host."""
+    refused = said(facts(H100, H100), model="deepseek-r1-distill-70b")
+    assert refused.startswith("nemoclaw_credentials.HF_TOKEN: is missing; deepseek-ai/DeepSeek-R1-Distill-Llama-70B is gated.")
+    for name in vllm.TOKENS:
+        given = {**variables(model="deepseek-r1-distill-70b", gpus=3, gpu_memory_utilization=0.9), "nemoclaw_credentials": {name: "set"}}
+        made = vllm.server(given, BLUEPRINT, facts(H100, H100, H100))
+        assert not said(facts(H100, H100, H100), given)
+        assert entry(made, "credential")["credential"] == name
+        assert argument(made, "--tensor-parallel-size") == "3"
+
+
+@pytest.mark.parametrize(
+    ("of", "own", "problem"),
+    [
+        (facts(LINUX), {"model": "qwen3.6-27b", "gpu_memory_utilization": 0.6}, "take 28.8 GiB, and 0.6 of NVIDIA L40S 45.0 GiB is 27.0 GiB"),
+        (
+            facts({**LINUX, "memory_mb": 23000}),
+            {"model": "qwen3.6-27b"},
+            "needs GPU memory of 44.7 GiB, and there are NVIDIA L40S 22.5 GiB; 22.2 GiB are missing",
+        ),
+        (facts({**LINUX, "compute_capability": "8.0"}), {}, "needs compute capability 8.9, and nvidia.com/gpu=0 (NVIDIA L40S) has 8.0"),
+        (facts(LINUX, driver="575.10"), {}, "the driver 575.10 is older than 580.65.06"),
+        (facts(LINUX), {"model": "deepseek-v4-flash"}, "deepseek-v4-flash is not for the profile linux, which this host is"),
+        (facts(LINUX), {"gpus": 2}, "this host has 1 GPUs, fewer than 2"),
+        (facts(LINUX), {"gpus": [4]}, "nvidia.com/gpu=4: no such device. Its devices: nvidia.com/gpu=0."),
+        (facts(H100, arch="aarch64"), {"model": "nemotron-3.5-lightning-30b"}, "has no image for aarch64"),
+        (facts(platform="jetson"), {}, "there is none for the platform jetson"),
+        ({**FACTS, "gpu": {"status": "none", "detail": "no NVIDIA GPU", "remedy": "", "gpus": [], "platform": "none"}}, {}, "cannot be used: no NVIDIA GPU"),
+        (facts(H100, disks={"/": {"total_gb": 25}, "/var/lib/docker": {"total_gb": 20}}), {"model": "qwen3.6-27b"}, "takes 30.9 GB, and the file system of /"),
+    ],
+)
+def test_what_a_host_is_too_small_or_too_old_for(of, own, problem):
+    assert problem in said(of, **own)
+
+
+def test_a_station_serves_from_its_large_gpu():
+    assert entry(server(facts(*STATION, platform="station", arch="aarch64")), "vllm")["devices"] == ["nvidia.com/gpu=1"]
+
+
+def test_what_takes_several_hosts_is_refused():
+    assert "takes 2 hosts" in said(facts(SPARK, platform="spark", arch="aarch64"), model="deepseek-v4-flash-0731")
+
+
+def test_settings_come_before_the_blueprints():
+    made = server(facts(H100), model="qwen3.6-27b", max_model_len=32768, gpu_memory_utilization=0.5, extra_args=["--seed", "7"], port=8123)
+    assert (argument(made, "--max-model-len"), argument(made, "--gpu-memory-utilization"), argument(made, "--seed")) == ("32768", "0.5", "7")
+    assert made.url == "http://127.0.0.1:8123"
+    assert entry(made, "vllm")["publish"] == {"addresses": ["127.0.0.1", "172.30.200.1"], "port": 8123, "target": 8000}
+    assert made.memory_mb == 81559 // 2
+
+
+def test_no_secret_is_in_the_plan():
+    assert "nemoclaw_vllm.env.MY_API_KEY: looks like a secret" in said(facts(H100), env={"MY_API_KEY": "x"})
+
+
+# --- flags ------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_flags_are_those_of_the_parser():
+    """The blueprint's list against the dump that it was made from."""
+    assert set(FLAGS) == {name for one in DUMP["args"] for name in one["opts"] if name.startswith("-")}
+    assert FLAGS["--tool-call-parser"]["choices"] == DUMP["tool_parsers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--max-num-seq", "4"], "--max-num-seq is no flag of vLLM. Did you mean --max-num-seqs?"),
+        (["--swap-space", "4"], "--swap-space is no flag of vLLM."),
+        (["--seed", "x"], "--seed 'x' is no number."),
+        (["--seed"], "--seed has no value."),
+        (["--dtype", "fp9"], "--dtype 'fp9' is not possible."),
+        (["--tool-call-parser=hermess"], "--tool-call-parser 'hermess' is not possible. Did you mean hermes?"),
+        (["--enforce-eager=yes"], "--enforce-eager takes no value."),
+        (["word"], "word belongs to no flag."),
+        (["--seed", "1", "2"], "2 belongs to no flag."),
+        (["--api-key", "sk-1"], "--api-key is set by the plan. Leave it out: the host makes a key of its own."),
+        (["--hf_token=x"], "--hf_token is set by the plan."),
+    ],
+)
+def test_flags_that_are_refused(arguments, fault):
+    assert fault in said(facts(H100), extra_args=arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seed", "-1"],
+        ["--enforce-eager", "--max_num_seqs=8"],
+        ["--compilation-config.mode", "3"],
+        ["--served-model-name", "a", "b"],
+        ["--cudagraph-capture-sizes", "1", "2"],
+    ],
+)
+def test_flags_that_are_right(arguments):
+    assert not said(facts(H100), extra_args=arguments)
+
+
+def test_another_image_knows_other_flags():
+    assert not said(facts(H100), image="registry.example.org/vllm:9", extra_args=["--from-the-future", "1"])
+
+
+def test_the_served_name_may_be_another():
+    assert server(facts(H100), extra_args=["--served-model-name", "house-model"]).model == "house-model"
+
+
+def test_values_that_are_mappings_are_json():
+    assert vllm_flags.words({"a": True, "b": {"c": [1, 2]}, "d": 0.5}) == ["--a", "--b", '{"c":[1,2]}', "--d", "0.5"]
+
+
+# --- GPU memory -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_sandboxes_and_the_server_share_the_gpu():
+    given = {**variables(gpu_memory_utilization=0.97), "nemoclaw_sandboxes": [{"name": "assistant", "gpu": True, "state": "present"}]}
+    message = said(facts(LINUX), given)
+    pattern = r"GPU memory of nvidia.com/gpu=0 \(NVIDIA L40S\): vllm \(\S+\) 43.6 GiB \+ sandbox assistant 2.0 GiB = 45.6 GiB, and there are 45.0 GiB; 0.6 GiB too much"
+    assert re.search(pattern, message), message
+    given["nemoclaw_vllm"] = {"gpu_memory_utilization": 0.9}
+    assert not said(facts(LINUX), given)
+    given["nemoclaw_vllm"] = {"gpu_memory_utilization": 0.97, "gpus": [1]}
+    given["nemoclaw_sandboxes"][0]["gpu"] = 1
+    assert not said(facts(LINUX, LINUX), given)
+
+
+def test_the_host_needs_some_of_unified_memory():
+    message = said(facts(SPARK, platform="spark", arch="aarch64"), gpu_memory_utilization=0.95)
+    assert "113.2 GiB + the host itself 8.0 GiB = 121.2 GiB, and there are 119.1 GiB; 2.0 GiB too much" in message
+
+
+def test_the_whole_plan():
+    refused = run({"nemoclaw_inference": {"provider": "install-vllm"}, "nemoclaw_vllm": {"model": "qwen9", "port": 80, "gpus": False}}, facts=facts(LINUX))
+    assert {"nemoclaw_vllm.model", "nemoclaw_vllm.port", "nemoclaw_vllm.gpus"} <= {one["variable"] for one in refused["errors"]}
