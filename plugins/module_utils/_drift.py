@@ -25,6 +25,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.gateway 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy import Policy
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.programs import Programs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.provider import Provider
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.registry import Registry
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route import Route
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.users import Users
@@ -135,6 +136,8 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
         else:
             created = Sandbox(sandbox["create"], client)
             steps = [Image(image_of(sandbox)), created, Policy({"sandbox": sandbox["name"], "policy": sandbox["create"]["policy"]}, client), *steps]
+        if "registry" in sandbox:  # plans of before have none
+            steps.append(Registry(sandbox["registry"]))
         found[f"sandbox/{sandbox['name']}"] = steps
     return found
 

@@ -17,14 +17,16 @@ from tests.bed.play import Play, inventory, play
 
 SNAPSHOT = Path(__file__).with_name("snapshot.py").read_text()
 ANSWER = "pong from tiny-agent"
+NEMOCLAW = "/home/nemoclaw/.nemoclaw/sandboxes.json"
+THEIRS = {"sandboxes": {"theirs": {"name": "theirs", "agent": "openclaw", "gatewayName": "nemoclaw"}}, "defaultSandbox": "theirs"}
 UNCHANGED = ["nemoclaw.fleet.host_probe", "nemoclaw.fleet.drift"]  # all that runs on a host where nothing differs
 
 
 class Fleet:
     """Three test hosts and their inventory: h1 and h3 are Debian 12, h2 is Debian 13.
 
-    h2 has the user nemoclaw before anything is onboarded, h3 lacks the Python modules and has no package lists. The key of the model servers is made for
-    this fleet alone, so that it can be searched for.
+    h2 has the user nemoclaw, and a sandbox of NemoClaw's own, before anything is onboarded, h3 lacks the Python modules and has no package lists. The key
+    of the model servers is made for this fleet alone, so that it can be searched for.
     """
 
     LOADED = (images.OPENCLAW,)
@@ -116,6 +118,8 @@ class Fleet:
     def _furnish(self, name: str) -> None:
         if name == "h2":
             self[name].sh("getent passwd nemoclaw >/dev/null || useradd --create-home nemoclaw; echo mine > /home/nemoclaw/notes.txt")
+            self[name].sh("install --directory --owner nemoclaw --group nemoclaw --mode 0700 /home/nemoclaw/.nemoclaw")
+            self[name].write_file(NEMOCLAW, json.dumps(THEIRS, indent=2) + "\n", "0600", "nemoclaw:nemoclaw")
         if name == "h3":
             modules = "/usr/lib/python3/dist-packages/docker /usr/lib/python3/dist-packages/requests"
             self[name].sh(f"dpkg --remove --force-depends python3-docker python3-requests 2>/dev/null; rm -rf {modules} /var/lib/apt/lists/*")

@@ -13,6 +13,7 @@ from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, r
 CONFIG = "sandbox/assistant:/sandbox/.openclaw/openclaw.json"
 ENV = "sandbox/assistant:/sandbox/.nemoclaw/env"
 AGENT = "unit/nemoclaw-agent@assistant.service"
+REGISTRY = "registry/assistant"
 PORT = 8203
 CURL = f"curl -s -m 10 -o /dev/null -w '%{{http_code}}' http://host.openshell.internal:{PORT}/"
 RULE = {
@@ -69,7 +70,7 @@ def test_one_variable(onboarded, host_files):
     onboarded.change("h3", "nemoclaw_sandboxes", env={"GREETING": "from the fleet"})
     assert onboarded.inside("h2", CURL) == "403"
     assert onboarded.inside("h3", "echo $GREETING") == ""
-    changes_made(onboarded, {"h1": {"route/inference.local", CONFIG}, "h2": {"policy/assistant"}, "h3": {ENV, AGENT}})
+    changes_made(onboarded, {"h1": {"route/inference.local", CONFIG, REGISTRY}, "h2": {"policy/assistant"}, "h3": {ENV, AGENT}})
     assert onboarded.inside("h2", CURL) == "200"
     assert onboarded.inside("h3", "echo $GREETING") == "from the fleet"
 
@@ -78,11 +79,11 @@ def test_rollback(onboarded):
     """h1 goes back to the plan before, and with the same variables forward again."""
     run = onboarded.play("rollback.yml", limit="h1")
     assert run.rc == 0
-    assert changed(run, "h1") == {"route/inference.local", CONFIG}
+    assert changed(run, "h1") == {"route/inference.local", CONFIG, REGISTRY}
     assert answer(run, "h1") == ANSWER
     assert " tiny-agent\n" in onboarded.openshell("h1", "inference", "get")
     forward = onboarded.play("onboard.yml", limit="h1")
-    assert changed(forward, "h1") == {"route/inference.local", CONFIG}
+    assert changed(forward, "h1") == {"route/inference.local", CONFIG, REGISTRY}
 
 
 def test_an_upgrade_that_fails_is_rolled_back_and_stops(onboarded):

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.integration.fleet import Fleet, differences
+from tests.integration.fleet import NEMOCLAW, THEIRS, Fleet, differences
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,18 @@ def test_check_touches_nothing(leaving):
         assert [line for line in differences(before[name], leaving.snapshot(name)) if "/gateway/gateway.db" not in line] == []
 
 
+def test_nemoclaw_sees_the_sandboxes(leaving):
+    """Its own of h2 is still in its list, and the default."""
+    for name in ("h1", "h2"):
+        listing = json.loads(leaving[name].read_file(NEMOCLAW))
+        ours = listing["sandboxes"].pop("assistant")
+        assert (ours["agent"], ours["model"], ours["gatewayName"], ours["dashboardPort"]) == ("openclaw", "tiny-agent", "nemoclaw", 18789)
+        assert listing == (THEIRS if name == "h2" else {"sandboxes": {}, "defaultSandbox": "assistant"})
+        assert leaving[name].sh(f"stat -c '%a %U' {NEMOCLAW}") == "600 nemoclaw"
+
+
 def test_nothing_is_left(leaving):
-    """h2 had its user nemoclaw before, and every host the base image."""
+    """h2 had its user nemoclaw and a list of NemoClaw's before, and every host the base image."""
     run = leaving.play("offboard.yml")
     assert run.rc == 0
     for name in leaving.names:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.fleet import ANSWER, answer, changed, differences, predicted, resources, save_image, unchanged
 
-SANDBOX = {"image/nemoclaw/openclaw", "sandbox/assistant", "unit/nemoclaw-agent@assistant.service", "forward/assistant-18789"}
+SANDBOX = {"image/nemoclaw/openclaw", "sandbox/assistant", "unit/nemoclaw-agent@assistant.service", "forward/assistant-18789", "registry/assistant"}
 HOME = "/home/nemoclaw/.nemoclaw"
 GATEWAY = {
     *(f"file/{HOME}", f"file/{HOME}/gateway", f"file/{HOME}/gateway/gateway.toml", f"certificates/{HOME}/gateway/tls"),
@@ -81,7 +81,7 @@ def cache(fleet):
 def test_check_predicts_everything_and_touches_nothing(fresh):
     run = fresh.play("onboard.yml", check=True, diff=True)
     assert run.rc == 0
-    expected = {"h1": EVERYTHING, "h2": EVERYTHING, "h3": EVERYTHING | {"packages/required"}}
+    expected = {"h1": EVERYTHING, "h2": EVERYTHING - {f"file/{HOME}"}, "h3": EVERYTHING | {"packages/required"}}
     for host, kinds in expected.items():
         assert {name.partition(":")[0] for name in resources(predicted(run, host))} == kinds
         assert run.recap[host]["changed"] == 1

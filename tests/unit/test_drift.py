@@ -57,6 +57,7 @@ def as_planned(resource):
             "spec": spec_digest(desired),
             "files": {entry["path"]: {"content": entry["content"], "mode": entry["mode"]} for entry in desired["files"]},
         },
+        "registry": lambda: {resource.name: {**desired["entry"], "name": resource.name, "gatewayName": desired["gateway"], "managedBy": "nemoclaw.fleet"}},
         "policy": lambda: desired["policy"],
     }[resource.kind]()
 
@@ -93,15 +94,15 @@ def test_the_components_and_their_order():
     order = ["packages", "user", "file", "programs", "network", "certificates", "unit", "gateway", "gateway users"]
     assert list(dict.fromkeys(kinds["gateway"])) == order
     assert kinds["inference"] == ["provider", "route"]
-    assert kinds["sandbox/assistant"] == ["image", "sandbox", "policy", "unit", "forward"]
+    assert kinds["sandbox/assistant"] == ["image", "sandbox", "policy", "unit", "forward", "registry"]
     # the agent is stopped while the sandbox is still there
-    assert kinds["sandbox/old"] == ["unit", "forward", "sandbox"]
+    assert kinds["sandbox/old"] == ["unit", "forward", "sandbox", "registry"]
 
 
 def test_every_resource_is_the_plans():
     [provider, _route] = resources()["inference"]
     assert provider.desired["credentials"] == {"OPENAI_API_KEY": CREDENTIALS["COMPATIBLE_API_KEY"]}
-    _image, _sandbox, _policy, unit, forward = resources()["sandbox/second"]
+    _image, _sandbox, _policy, unit, forward, _registry = resources()["sandbox/second"]
     assert unit.name == "nemoclaw-agent@second.service"
     assert forward.unit.name == "nemoclaw-forward@second-18790.service"
     assert "127.0.0.1:18790" in forward.unit.desired["content"]

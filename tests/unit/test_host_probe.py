@@ -564,10 +564,15 @@ def test_installations_of_others(tmp_path):
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
+    ours = {"sandboxes": {"a": {"managedBy": "nemoclaw.fleet", "gatewayName": "nemoclaw"}}}
+    (tmp_path / "home/nemoclaw/.nemoclaw/sandboxes.json").write_text(json.dumps(ours))
+    (tmp_path / "home/both/.nemoclaw").mkdir(parents=True)
+    (tmp_path / "home/both/.nemoclaw/sandboxes.json").write_text(json.dumps({"sandboxes": {**ours["sandboxes"], "b": {"agent": "openclaw"}}}))
     docker = {"sandboxes": [{"name": name, "gateway": name, "state": "running"} for name in ("theirs", "nemoclaw")]}
     found = installed.existing(Host(str(tmp_path)), docker, ["nemoclaw"])
     assert [(one["kind"], one["what"]) for one in found] == [
         ("nemoclaw", "/home/ann/.nemoclaw/sandboxes.json"),
+        ("nemoclaw", "/home/both/.nemoclaw/sandboxes.json"),
         ("openshell", "/home/ann/.local/state/nemoclaw/openshell-docker-gateway-8090"),
         ("openshell", "/usr/lib/systemd/user/openshell-gateway.service"),
         ("sandbox", "sandbox theirs of gateway theirs (running)"),

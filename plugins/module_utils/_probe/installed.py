@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.registry import ours
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host, Outcome
 
 BINARIES = ("openshell", "openshell-gateway", "openshell-sandbox")
-# What NemoClaw and OpenShell leave when they install themselves; our own ~/.nemoclaw holds only runs/.
+# What NemoClaw and OpenShell leave when they install themselves. Our own ~/.nemoclaw has a list of sandboxes too, which holds only ours.
 TRACES = (
     ("nemoclaw", "/home/*/.nemoclaw/sandboxes.json"),
     ("nemoclaw", "/root/.nemoclaw/sandboxes.json"),
@@ -24,6 +25,7 @@ TRACES = (
     ("openshell", "/usr/local/lib/systemd/user/openshell-gateway.service"),
     ("openshell", "/home/*/.config/systemd/user/openshell-gateway.service"),
 )
+REGISTRY = "/sandboxes.json"
 USER_UNITS = tuple(pattern for _kind, pattern in TRACES if pattern.endswith(".service"))
 
 
@@ -40,7 +42,7 @@ def binaries(asked: dict[str, list[str]], outcomes: dict[str, Outcome]) -> dict[
 
 def existing(host: Host, docker: dict, own: list[str]) -> list[dict[str, str]]:
     """Traces of a NemoClaw or OpenShell that this collection did not install: C([{kind, what}]). C(own) are the names of the gateways of this one."""
-    found = [(kind, path) for kind, pattern in TRACES for path in host.glob(pattern)]
+    found = [(kind, path) for kind, pattern in TRACES for path in host.glob(pattern) if not (path.endswith(REGISTRY) and ours(host.path(path)))]
     if program := host.which("nemoclaw"):
         found.append(("nemoclaw", program))
     if "openshell-cluster-nemoclaw" in docker.get("networks", {}):

@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell, proxy, serving
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell, proxy, registry, serving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback, network
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose import Composed
 
@@ -88,6 +88,7 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
     inputs = inputs._replace(variables=serving.resolved(inputs.variables, inputs.blueprint, inputs.facts))
     owner = _owner(inputs)
     gateway = _gateway(inputs, owner)
+    inference = _inference(inputs) if inputs.variables["nemoclaw_inference"] else {}
     plan = {
         "schema": SCHEMA,
         "host": inputs.host,
@@ -97,8 +98,10 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
         "engine": engine.desired(inputs),
         "gateway": gateway,
         **_local(inputs),
-        "inference": _inference(inputs) if inputs.variables["nemoclaw_inference"] else {},
-        "sandboxes": [_sandbox(inputs, owner, gateway, entry) for entry in inputs.variables["nemoclaw_sandboxes"]],
+        "inference": inference,
+        "sandboxes": [
+            _registered(inputs, owner, inference, entry, _sandbox(inputs, owner, gateway, entry)) for entry in inputs.variables["nemoclaw_sandboxes"]
+        ],
     }
     return {**plan, "digest": digest(plan), "variables": given}
 
@@ -220,6 +223,10 @@ def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[s
     labels = {"nemoclaw.fleet/agent": agent}
     inputs_of = {"files": files, "build_args": arguments, "labels": labels, "dockerfile": manifest["dockerfile"]}
     return {"name": f"nemoclaw/{agent}", "reference": build_name(f"nemoclaw/{agent}", **inputs_of), "source": source, **inputs_of}
+
+
+def _registered(inputs: Inputs, owner: dict[str, t.Any], inference: dict[str, t.Any], sandbox: dict[str, t.Any], made: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**made, "registry": registry.desired(inputs.variables, owner, sandbox, made, inference)}
 
 
 def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
