@@ -81,6 +81,7 @@ class ActionModule(ActionBase):
             "swap": variables["nemoclaw_swap"],
             "network": checking.network(resolved),
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
+            "servers": serving.probed(variables, blueprint),
             "gpu": engine.uses_gpus(variables),
             "requirements": blueprint.data["requirements"],
             "repair": [*variables["nemoclaw_preflight_repair"], *engine.repaired(variables), *installing.repaired(variables, blueprint.data)],

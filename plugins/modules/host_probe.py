@@ -166,20 +166,11 @@ facts:
     clock: {description: Who keeps the clock and how far it is from the controller's., type: dict, sample: {synchronised: true, service: chrony, offset_s: 0}}
     servers:
       description:
-        - C(ollama) is the program, its unit, who listens on O(ollama_port), and what it says of itself; C(running) is its version, empty where none answers.
-        - C(openai) are the servers on O(openai_ports) that list models or ask for a key.
+        - C(ollama) is program, unit, listeners and models; C(openai) are servers on O(openai_ports) that list models or ask for a key.
       type: dict
       sample:
-        ollama:
-          path: /usr/local/bin/ollama
-          version: 0.13.5
-          unit: {name: ollama.service, path: /etc/systemd/system/ollama.service, state: active, enabled: enabled, pid: 812, environment: {}}
-          port: 11434
-          listeners: [{address: 127.0.0.1, user: ollama, pid: 812, process: ollama, unit: ollama.service, program: /usr/local/bin/ollama}]
-          running: 0.13.5
-          models: [{name: "qwen3.5:9b", size_mb: 6300, digest: a6de2b712c83}]
-          loaded: [{name: "qwen3.5:9b", memory_mb: 11200, gpu_mb: 11200, context_length: 16384}]
-        openai: [{port: 8000, listeners: [], key_needed: false, models: [{id: org/model, max_model_len: 32768, owned_by: vllm}]}]
+        ollama: {path: /usr/bin/ollama, version: 0.13.5, unit: {}, port: 11434, listeners: [], running: "", models: [], loaded: []}
+        openai: [{port: 8000, listeners: [], key_needed: false, models: [{id: org/model, max_model_len: 32768}]}]
     services: {description: The ports of O(services) with their listeners., type: list, elements: dict}
     lingering: {description: Users whose own gateway of OpenShell may start at boot., type: list, elements: str}
     credential_helpers: {description: Helpers for registries that an account names and that are not there., type: dict, sample: {nemoclaw: ""}}

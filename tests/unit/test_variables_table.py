@@ -32,6 +32,7 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
     """Defaults by dotted name: those of the plan, and those that the blueprint gives it later."""
     data, agent = blueprint.data, blueprint.yaml("agents/openclaw/manifest.yaml")
     provider = blueprint.yaml("inference/providers.yaml")["custom"]
+    ollama = blueprint.yaml("inference/ollama.yaml")
     vllm = blueprint.yaml("inference/vllm.yaml")
     found = dict(leaves(completed({"nemoclaw_sandboxes": [{}]}, data)))
     return found | {
@@ -40,6 +41,10 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
         "nemoclaw_inference.timeout": data["inference"]["timeout"],
         "nemoclaw_inference.context_window": agent["context_window"],
         "nemoclaw_inference.max_tokens": agent["max_tokens"],
+        "nemoclaw_ollama.source": "present",
+        "nemoclaw_ollama.require_tools": True,
+        "nemoclaw_ollama.models[].state": "present",
+        **{f"nemoclaw_ollama.{key}": ollama[key] for key in ("port", "context_length", "keep_alive", "stall_timeout")},
         **{f"nemoclaw_vllm.{key}": vllm[key] for key in ("port", "load_timeout", "stall_timeout")},
         "nemoclaw_vllm.gpus": 1,
         "nemoclaw_images.<agent>.source": "build",

@@ -88,7 +88,12 @@ def ollama(held: list[dict], port: int) -> dict[str, t.Any]:
         "running": str(answers["version"]["version"]),
         "models": [{"name": one["name"], "size_mb": one.get("size", 0) >> 20, "digest": one.get("digest", "")} for one in models],
         "loaded": [
-            {"name": one["name"], "memory_mb": one.get("size", 0) >> 20, "gpu_mb": one.get("size_vram", 0) >> 20, "context_length": one.get("context_length", 0)}
+            {
+                "name": one["name"],
+                "memory_mb": one.get("size", 0) >> 20,
+                "gpu_mb": one.get("size_vram", 0) >> 20,
+                "context_length": one.get("context_length", 0),
+            }
             for one in loaded
         ],
     }

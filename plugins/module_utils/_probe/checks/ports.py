@@ -25,7 +25,7 @@ def services(facts: Facts, limits: Facts) -> Results:
     results = []
     for port in facts["services"]:
         if port["port"] not in planned:
-            held = ", ".join(dict.fromkeys(_who(holder) for holder in port["listeners"]))
+            held = ", ".join(dict.fromkeys(who(holder) for holder in port["listeners"]))
             results += result(f"port_{port['port']}", True, "info", f"{port['port']} ({port['purpose']}) is {f'held by {held}' if held else 'free'}")
     return results
 
@@ -37,19 +37,21 @@ def _planned(port: Facts, own_units: tuple[str, ...]) -> Results:
         own = holder["unit"].startswith(own_units)
         if own and holder["unit"].startswith(port["ours"]):
             continue
-        detail = f"{where} is held by {_who(holder)} on {holder['address']}"
+        detail = f"{where} is held by {who(holder)} on {holder['address']}"
         change = f"or set {port['variable']} to a free port" if port["variable"] else "or choose another port"
         if own:
             return result(name, False, "warning", detail, "Another unit of this plan holds it: fine when this run moves that one elsewhere.")
-        return result(name, False, "error", detail, f"{_stop(holder, port['port'])} {change}.")
+        return result(name, False, "error", detail, f"{stop(holder, port['port'])} {change}.")
     return result(name, True, "error", f"{where} is {'held by its own unit' if port['listeners'] else 'free'}")
 
 
-def _who(holder: Facts) -> str:
+def who(holder: Facts) -> str:
+    """A listener, named."""
     return f"{holder['process'] or 'another program'} (pid {holder['pid'] or '?'}, user {holder['user']}{', ' if holder['unit'] else ''}{holder['unit']})"
 
 
-def _stop(holder: Facts, port: int) -> str:
+def stop(holder: Facts, port: int) -> str:
+    """What a person can do about it; an unfinished sentence."""
     if holder["process"] == "docker-proxy":
         return f"Find the container with 'docker ps --filter publish={port}' and stop it,"
     if holder["unit"]:

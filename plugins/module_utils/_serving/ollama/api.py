@@ -88,23 +88,26 @@ class Ollama:
         layers: dict[str, Pulled] = {}
         moved, before = time.monotonic(), (0, "")
         body = {"model": model, "insecure": insecure, "stream": True}
-        with self._errors(f"no byte of {model} came for {stall:g} s"):
-            with requests.post(f"{self.url}/api/pull", json=body, stream=True, timeout=(CONNECT, stall)) as answer:
-                for line in answer.iter_lines(chunk_size=1):
-                    event = json.loads(line) if line else {}
-                    if "error" in event:
-                        raise refused(f"{model} cannot be pulled", event["error"])
-                    if event.get("total"):
-                        layers[event.get("digest", "")] = Pulled(event.get("completed", 0), event["total"])
-                    so_far = Pulled(sum(layer.completed for layer in layers.values()), sum(layer.total for layer in layers.values()))
-                    if (so_far.completed, event.get("status", "")) != before:
-                        moved, before = time.monotonic(), (so_far.completed, event.get("status", ""))
-                        report(so_far)
-                    elif time.monotonic() - moved > stall:
-                        raise stalled(f"no byte of {model} came for {stall:g} s")
-                    if event.get("status") == "success":
-                        return
+        with self._errors(f"no byte of {model} came for {stall:g} s"), self._post("/api/pull", body, stall) as answer:
+            for line in answer.iter_lines(chunk_size=1):
+                event = json.loads(line) if line else {}
+                if "error" in event:
+                    raise refused(f"{model} cannot be pulled", event["error"])
+                if event.get("total"):
+                    layers[event.get("digest", "")] = Pulled(event.get("completed", 0), event["total"])
+                so_far = Pulled(sum(layer.completed for layer in layers.values()), sum(layer.total for layer in layers.values()))
+                if (so_far.completed, event.get("status", "")) != before:
+                    moved, before = time.monotonic(), (so_far.completed, event.get("status", ""))
+                    report(so_far)
+                elif time.monotonic() - moved > stall:
+                    raise stalled(f"no byte of {model} came for {stall:g} s")
+                if event.get("status") == "success":
+                    return
         raise OllamaError(f"{model} cannot be pulled: Ollama ended the pull without a word.", "See 'journalctl -u ollama'.")
+
+    def _post(self, path: str, body: dict[str, t.Any], silence: float) -> requests.Response:
+        """An answer that comes piece by piece."""
+        return requests.post(f"{self.url}{path}", json=body, stream=True, timeout=(CONNECT, silence))
 
     def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None, timeout: float = QUESTION) -> dict[str, t.Any]:
         with self._errors(f"{path} was not answered within {timeout:g} s"):

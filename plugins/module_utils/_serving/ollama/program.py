@@ -61,13 +61,16 @@ class Program(Resource):
         if not self._installs and not self.absent:
             return {"program": self.desired["path"]} if os.access(self.desired["path"], os.X_OK) else {}
         recorded: dict[str, str] = {}
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
-            with open(self.record, encoding="utf-8") as stream:
-                recorded = json.load(stream)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError), open(self.record, encoding="utf-8") as stream:
+            recorded = json.load(stream)
         if self.absent:
             return recorded
         there = os.path.isfile(self.program)
-        return {"program": self.program, "archive": recorded.get("archive") if there and sha256(self.program) == recorded.get("program") else None} if there else {}
+        return (
+            {"program": self.program, "archive": recorded.get("archive") if there and sha256(self.program) == recorded.get("program") else None}
+            if there
+            else {}
+        )
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:

@@ -172,9 +172,8 @@ def quoted(text: str) -> str:
 
 def text_of(path: str) -> str:
     """A file's text; empty where there is none."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()
     return ""
 
 
@@ -182,5 +181,6 @@ def foreign(strangers: list[dict[str, t.Any]], port: int, unit: str) -> Resource
     """The error for a port that others hold: they are named and left alone."""
     named = ", ".join(dict.fromkeys(f"{who(one)} on {one['address']}" for one in strangers))
     return ResourceError(
-        f"The port {port} is held by {named}, which is not {unit}; it was left alone.", f"{stop(strangers[0], port)} or set nemoclaw_ollama.port to a free port."
+        f"The port {port} is held by {named}, which is not {unit}; it was left alone.",
+        f"{stop(strangers[0], port)} or set nemoclaw_ollama.port to a free port.",
     )

@@ -9,12 +9,12 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, running, vllm
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, ollama, running, vllm
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import Server
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
 # in the order they are made in
-KINDS: dict[str, t.Any] = {"vllm": vllm, "running": running}
+KINDS: dict[str, t.Any] = {"ollama": ollama, "vllm": vllm, "running": running}
 
 
 def wanted(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
@@ -26,6 +26,11 @@ def wanted(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
 def _kind(variables: dict[str, t.Any], blueprint: Blueprint) -> str | None:
     """The kind of server that the provider is served by; None where it is no server of the host."""
     return blueprint.yaml("inference/providers.yaml").get(str(variables["nemoclaw_inference"].get("provider")), {}).get("server")
+
+
+def probed(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.Any]:
+    """Where host_probe looks for servers, as its options say it."""
+    return {"ollama_port": ollama.port(variables, blueprint), "openai_ports": [running.port(variables)]}
 
 
 def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:

@@ -133,7 +133,9 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
         if found.get("port") == wanted and one["pid"] != unit.get("pid"):
             use = f"Or use it as it is: nemoclaw_inference.provider custom with the endpoint_url http://127.0.0.1:{wanted}/v1."
             where = f"{who(one)} on {one['address']}"
-            yield Problem(f"{NAME}.port", f"{wanted} is held by {where}, which is not {unit.get('name', 'a service')}; it is left alone.", f"{stop(one, wanted)}. {use}")
+            yield Problem(
+                f"{NAME}.port", f"{wanted} is held by {where}, which is not {unit.get('name', 'a service')}; it is left alone.", f"{stop(one, wanted)}. {use}"
+            )
             break
     yield from _model_problems(variables, data, facts)
 
@@ -210,9 +212,7 @@ def _checksum(data: dict[str, t.Any], chosen: dict[str, t.Any], arch: str) -> st
     return given or data["checksums"].get(chosen.get("version", ""), {}).get(arch, "")
 
 
-def _resources(
-    variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any], url: str, model: str, window: int
-) -> list[dict[str, t.Any]]:
+def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any], url: str, model: str, window: int) -> list[dict[str, t.Any]]:
     data, chosen, found = _data(blueprint), _chosen(variables), _found(facts)
     program = {"source": chosen["source"], "prefix": data["prefix"], "path": found.get("path", ""), "minimum": data["minimum"]}
     packages = list(data["packages"])
