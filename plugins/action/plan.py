@@ -23,7 +23,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils import _blueprint_s
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint, BlueprintError
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import approved as approving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import build as planning
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, proxy, serving
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, serving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import openshell as installing
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import variables as checking
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
         variables = checking.completed({name: value for name, value in variables.items() if name not in wrong}, blueprint.data)
         if not args["credentials_needed"]:
             variables[SECRETS] = {**variables[SECRETS], **dict.fromkeys(serving.credentials(variables, blueprint), "not needed")}
-        more = [installing.problems(variables, blueprint.data), serving.problems(variables, blueprint), proxy.problems(variables, blueprint)]
+        more = [installing.problems(variables, blueprint.data), serving.problems(variables, blueprint)]
         resolved = serving.resolved(variables, blueprint, args["facts"])
         problems += checking.cross_problems(resolved, blueprint.yaml("inference/providers.yaml"), agents, problems, more)
         if problems:
@@ -154,7 +154,7 @@ class ActionModule(ActionBase):
 
 def _port(variable: str, port: int, gateway: str) -> dict[str, t.Any]:
     """A port for the probe, with the beginning of the name of the one unit that may hold it: another gateway's name may begin as this one's."""
-    unit = "gateway.service" if variable.startswith("nemoclaw_gateway.") else "forward@"
+    unit = next((unit for prefix, unit in (("nemoclaw_gateway.", "gateway.service"), ("nemoclaw_proxy.", "proxy.service")) if variable.startswith(prefix)), "forward@")
     return {"port": port, "purpose": variable, "variable": variable, "ours": f"{gateway}-{unit}"}
 
 

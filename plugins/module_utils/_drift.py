@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.daemon import Engine
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.image import Image
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.login import Login
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.network import Network
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import repairs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
@@ -30,6 +31,8 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.users import Users
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.nim import NimServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.program import Program as OllamaProgram
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.server import OllamaServer
@@ -44,9 +47,12 @@ SERVING: dict[str, type[Resource]] = {
     "packages": Packages,
     "secret": SecretFile,
     "unit": Unit,
+    "user": User,
     "image": Image,
+    "proxy": Proxy,
     "weights": Weights,
     "vllm": VllmServer,
+    "nim": NimServer,
     "ollama_program": OllamaProgram,
     "ollama": OllamaServer,
     "ollama_model": OllamaModel,
@@ -101,6 +107,8 @@ def serving_of(planned: dict[str, t.Any], credentials: dict[str, str]) -> list[R
     def resource(desired: dict[str, t.Any]) -> Resource:
         if desired["resource"] == "credential":
             return CredentialFile(desired, credentials.get(desired.get("credential", ""), ""))
+        if desired["resource"] == "login":
+            return Login({**desired, "password": credentials.get(desired.get("credential", ""), "")})
         return SERVING[desired["resource"]](desired)
 
     return [resource(entry) for entry in planned["resources"]]

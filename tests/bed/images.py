@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .paths import IMAGES, LLAMA, RECIPES
+from .paths import IMAGES, LLAMA, NGINX, RECIPES
 from .shell import docker, run
 
 NODE_VERSION = "24.21.0"
@@ -149,19 +149,30 @@ def build(recipe: Recipe) -> None:
         tree.unlink(missing_ok=True)
 
 
-def ensure_llama_server() -> Path:
-    """llama-server of Debian's llama.cpp with every library it needs, in a directory of the cache; returns the directory.
-
-    It brings its own loader and libc, so it runs on any older Debian or Ubuntu without a chroot.
-    """
-    if not (LLAMA / "usr/bin/llama-server").exists():
-        partial = LLAMA.with_suffix(".partial")
+def extracted(target: Path, suite: str, packages: tuple, **options) -> Path:
+    """Debian packages with all that they need, unpacked in a directory of the cache: programs that run by their own loader and libc, wherever that is."""
+    if not target.exists():
+        partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
-        # A frozen mirror's index of a rolling suite is out of date by its own word; its signature is checked all the same.
-        bootstrap("sid", ("llama.cpp-tools",), partial, variant="extract", apt_options=('Acquire::Check-Valid-Until "false"',))
-        partial.rename(LLAMA)
-    return LLAMA
+        bootstrap(suite, packages, partial, variant="extract", **options)
+        partial.rename(target)
+    return target
+
+
+def ensure_llama_server() -> Path:
+    """llama-server of Debian's llama.cpp; returns the directory."""
+    # A frozen mirror's index of a rolling suite is out of date by its own word; its signature is checked all the same.
+    return extracted(LLAMA, "sid", ("llama.cpp-tools",), apt_options=('Acquire::Check-Valid-Until "false"',))
+
+
+def program(name: str) -> list[str]:
+    """argv of nginx or wrk of Debian, unpacked beside this machine's own programs: nothing is installed, and no service of them starts."""
+    root = extracted(NGINX, "bookworm", ("nginx", "wrk"))
+    libraries = next((root / "usr/lib").glob("*-linux-gnu"))
+    loader = next(path for path in (*libraries.glob("ld-linux-*.so.*"), *root.glob("lib*/ld-linux-*.so.*"), *root.glob("lib/*/ld-linux-*.so.*")))
+    found = next(path for folder in ("usr/sbin", "usr/bin") if (path := root / folder / name).exists())
+    return [str(loader), "--inhibit-cache", "--library-path", f"{libraries}:{root / 'lib' / libraries.name}", str(found)]
 
 
 def ensure_all(report=print) -> None:

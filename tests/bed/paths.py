@@ -14,4 +14,5 @@ NVIDIA = Path(__file__).resolve().parent / "nvidia"
 CACHE = Path(os.environ.get("NEMOCLAW_CACHE") or Path.home() / ".cache" / "nemoclaw-fleet")
 IMAGES = CACHE / "images"
 LLAMA = CACHE / "llama-server"
+NGINX = CACHE / "nginx"
 SSH_KEY = CACHE / "ssh" / "id_ed25519"

@@ -109,10 +109,9 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
 def _local(inputs: Inputs) -> dict[str, t.Any]:
     """C({serving, proxy}): the model servers of the host by kind, and the proxy before those that take no key."""
     servers = serving.servers(inputs.variables, inputs.blueprint, inputs.facts)
-    backends = {kind: server.url for kind, server in servers.items() if server.proxied}
     return {
         "serving": {kind: {"resources": server.resources} for kind, server in servers.items() if server.resources},
-        "proxy": proxy.desired(inputs.variables, inputs.blueprint, backends),
+        "proxy": proxy.desired(inputs.variables, inputs.blueprint),
     }
 
 

@@ -6,21 +6,136 @@
 from __future__ import annotations
 
 import typing as t
+import urllib.parse
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, is_loopback, network, proxy_ports
+
+NAME = "nemoclaw_proxy"
+SETTINGS = ("address", "port", "exempt_tags", "body_mb", "timeout")
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # a word of the configuration
+HOST = "127.0.0.1"
 
 
-def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
-    """What is wrong with C(nemoclaw_proxy), whatever the host."""
-    return iter(())
+def completed(variables: dict[str, t.Any], blueprint: Blueprint, servers: dict[str, str]) -> dict[str, t.Any]:
+    """C(nemoclaw_proxy) with every default, and with the servers of the host (names to URLs, the provider's first) among its backends."""
+    data, chosen = blueprint.yaml("inference/proxy.yaml"), variables.get(NAME, {})
+    settings = {**{key: data[key] for key in SETTINGS}, "state": "present", "tls": {}, **chosen}
+    named = {backend["name"]: backend for backend in chosen.get("backends", [])}
+    own = [{"port": settings["port"] + index, **named.get(name, {}), "name": name, "url": url} for index, (name, url) in enumerate(servers.items())]
+    return {**settings, "backends": [*own, *(backend for name, backend in named.items() if name not in servers)]}
 
 
-def endpoint(variables: dict[str, t.Any], blueprint: Blueprint, backend: str) -> tuple[str, str]:
-    """The URL of a backend behind the proxy, on the host's loopback, and the file that holds the token."""
-    return "http://127.0.0.1:11435", "/etc/nemoclaw/proxy/token"
+def problems(variables: dict[str, t.Any], servers: t.Collection[str]) -> t.Iterator[Problem]:
+    """What is wrong with C(nemoclaw_proxy), whatever the host. C(servers) are those of the host that need it."""
+    chosen = variables.get(NAME, {})
+    if chosen.get("state") == "absent" and servers:
+        yield Problem(f"{NAME}.state", f"the model server {', '.join(servers)} is reached through the proxy.", "Leave it out, or choose another provider.")
+    tls = chosen.get("tls", {})
+    for key in ("certificate", "key"):
+        if tls.get("source") == "files" and not tls.get(key):
+            yield Problem(f"{NAME}.tls.{key}", "is missing; the source files needs it.", "Set it to a path on the host.")
+    names: set[str] = set()
+    for index, backend in enumerate(chosen.get("backends", [])):
+        where = f"{NAME}.backends[{index}]"
+        if backend["name"] in names:
+            yield Problem(f"{where}.name", f"{backend['name']!r} is there twice.", "Give each backend its own name.")
+        names.add(backend["name"])
+        if backend["name"] in servers:
+            continue
+        if not _server(backend.get("url", "")):
+            remedy = "Give it as http://127.0.0.1:8000, without a path."
+            yield Problem(f"{where}.url", f"{backend.get('url', '')!r} is no http URL of a server on the host's loopback.", remedy)
+        if "port" not in backend:
+            yield Problem(f"{where}.port", "is missing.", "Give each backend its own port.")
 
 
-def desired(variables: dict[str, t.Any], blueprint: Blueprint, backends: dict[str, str]) -> dict[str, t.Any]:
-    """The proxy before the backends, names to URLs: C({resources}); nothing where there is none."""
-    return {"resources": []} if backends else {}
+def endpoint(variables: dict[str, t.Any], backend: str) -> tuple[str, str]:
+    """The URL of a backend of a completed proxy, on the host's loopback, and the file that holds the token."""
+    port = next(one["port"] for one in variables[NAME]["backends"] if one["name"] == backend)
+    return f"http://{HOST}:{port}", f"{_directory(variables)}/token"
+
+
+def key_file(variables: dict[str, t.Any], url: str) -> str:
+    """The file with the token where a URL is one of a completed proxy's; else empty."""
+    parts = urllib.parse.urlsplit(url)
+    ours = is_loopback(parts.hostname or "") and parts.port in proxy_ports(variables).values()
+    return f"{_directory(variables)}/token" if ours else ""
+
+
+def desired(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.Any]:
+    """C({resources}) that make a completed proxy, in their order; nothing where none was asked for."""
+    data, chosen = blueprint.yaml("inference/proxy.yaml"), variables[NAME]
+    unit = unit_name(variables["nemoclaw_gateway"]["name"], "proxy")
+    name, directory = unit.partition(".")[0], _directory(variables)
+    if chosen["state"] == "absent":
+        gone = {"name": name, "directory": directory, "runtime": f"/run/{name}", "state": "absent"}
+        return {"resources": [{"resource": "unit", "name": unit, "state": "absent"}, {"resource": "proxy", **gone}]}
+    if not chosen["backends"]:
+        return {}
+    paths = {"name": name, "directory": directory, "runtime": f"/run/{name}"}
+    values = {**paths, **{key: data[key] for key in ("connections", "connect_timeout", "drain", "header_kb")}, "user": name}
+    tls = chosen["tls"]
+    own = {"certificate": f"{directory}/own.crt", "key": f"{directory}/own.key", "days": data["certificate_days"]}
+    listens = [(address, backend["port"]) for backend in chosen["backends"] for address in _addresses(variables)]
+    return {
+        "resources": [
+            {"resource": "packages", "name": "proxy", "packages": data["packages"]},
+            {"resource": "user", "name": name},
+            {"resource": "file", "path": directory, "owner": "root", "group": name, "mode": "0750"},
+            {"resource": "secret", "path": f"{directory}/token", "bytes": data["token_bytes"], "owner": "root", "group": "root", "mode": "0600"},
+            {
+                "resource": "proxy",
+                **paths,
+                "user": name,
+                "config": blueprint.render("proxy/nginx.conf.j2", **values, **_of_servers(variables)),
+                "listens": [{"address": address, "port": port} for address, port in listens],
+                # the second one while it is being rotated
+                "tokens": [f"{directory}/token", f"{directory}/token.next"],
+                "tls": {} if not tls else own if tls["source"] == "own" else {"certificate": tls["certificate"], "key": tls["key"]},
+            },
+            {"resource": "unit", "name": unit, "content": blueprint.render("proxy/proxy.service.j2", **values)},
+        ]
+    }
+
+
+def _directory(variables: dict[str, t.Any]) -> str:
+    return f"/etc/{variables['nemoclaw_gateway']['name']}/proxy"
+
+
+def _addresses(variables: dict[str, t.Any]) -> list[str]:
+    """Where it listens: for other machines where that was asked for, for the host itself and its sandboxes always."""
+    address = variables[NAME]["address"]
+    return [EVERYWHERE] if address == EVERYWHERE else list(dict.fromkeys([address, HOST, network(variables)["address"]]))
+
+
+def _of_servers(variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What nginx.conf says of clients and backends. With TLS, what never leaves the host goes without: it is the more specific address of the same port."""
+    chosen = variables[NAME]
+    plain = [HOST, network(variables)["address"]]
+
+    def listens(port: int) -> list[str]:
+        if not chosen["tls"]:
+            return [f"{address}:{port}" for address in _addresses(variables)]
+        outside = [] if chosen["address"] in plain else [f"{chosen['address']}:{port} ssl"]
+        return [*outside, *(f"{address}:{port}" for address in plain)]
+
+    return {
+        "body_mb": chosen["body_mb"],
+        "timeout": chosen["timeout"],
+        "backends": [
+            {"name": one["name"], "server": _server(one["url"]), "listens": listens(one["port"]), "exempt_tags": chosen["exempt_tags"]}
+            for one in chosen["backends"]
+        ],
+    }
+
+
+def _server(url: str) -> str:
+    """host:port of a plain URL of the loopback; empty where it is something else."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        plain = parts.scheme == "http" and parts.port and parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
+    except ValueError:
+        return ""
+    return parts.netloc if plain and is_loopback(parts.hostname or "") else ""

@@ -292,7 +292,14 @@ def ports(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> dict[str, in
         manifest = agents.get(sandbox["agent"])
         if manifest and sandbox["state"] != "absent":
             found[f"nemoclaw_sandboxes[{index}].dashboard_port"] = sandbox.get("dashboard_port", manifest["port"])
-    return found
+    return {**found, **proxy_ports(variables)}
+
+
+def proxy_ports(variables: dict[str, t.Any]) -> dict[str, int]:
+    """The ports of a completed C(nemoclaw_proxy), by the variable that says so."""
+    proxy = variables.get("nemoclaw_proxy", {})
+    first, *others = proxy["backends"] if proxy.get("backends") and proxy["state"] != "absent" else [None]
+    return {"nemoclaw_proxy.port": first["port"], **{f"nemoclaw_proxy.backends.{one['name']}.port": one["port"] for one in others}} if first else {}
 
 
 def network(variables: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -315,7 +322,7 @@ def _loopback_port(url: str) -> int | None:
 
 def _port_problems(variables: dict[str, t.Any], agents: dict[str, t.Any]) -> t.Iterator[Problem]:
     endpoint = _loopback_port(variables["nemoclaw_inference"].get("endpoint_url", ""))
-    taken: dict[int, str] = {} if endpoint is None else {endpoint: "nemoclaw_inference.endpoint_url"}
+    taken: dict[int, str] = {} if endpoint in (None, *proxy_ports(variables).values()) else {endpoint: "nemoclaw_inference.endpoint_url"}
     for variable, port in ports(variables, agents).items():
         if port in taken:
             yield Problem(variable, f"the port {port} is used by {taken[port]} too.", "Give each its own port.")

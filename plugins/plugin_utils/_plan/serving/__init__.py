@@ -9,12 +9,12 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, ollama, running, vllm
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, nim, ollama, running, vllm
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import Server
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
 # in the order they are made in
-KINDS: dict[str, t.Any] = {"ollama": ollama, "vllm": vllm, "running": running}
+KINDS: dict[str, t.Any] = {"ollama": ollama, "vllm": vllm, "nim": nim, "running": running}
 
 
 def wanted(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
@@ -37,6 +37,7 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     """What is wrong with the variables of the servers, whatever the host."""
     for kind in wanted(variables, blueprint):
         yield from KINDS[kind].problems(variables, blueprint)
+    yield from proxy.problems(variables, [kind for kind, server in servers(variables, blueprint, {}).items() if server.proxied])
 
 
 def credentials(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
@@ -58,7 +59,7 @@ def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     """The GPU memory that the servers take, and the least that sandboxes with GPUs need; none where there is no server."""
     found = []
     for kind, server in servers(variables, blueprint, facts).items():
-        devices = next((tuple(entry.get("devices", [])) for entry in server.resources if entry.get("devices")), ())
+        devices = next((tuple(entry.get("devices", [])) for entry in server.resources if "devices" in entry), ())
         if server.memory_mb:
             found.append(gpus.Claim(f"nemoclaw_{kind}", f"{kind} ({server.model})", server.memory_mb, devices))
     there = [device.name for device in gpus.devices(facts)]
@@ -76,14 +77,19 @@ def servers(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, 
 
 
 def resolved(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any] | None) -> dict[str, t.Any]:
-    """The variables with what the host's own server says of C(nemoclaw_inference): endpoint, model, tokens, and the file with its key."""
-    inference, kind = variables["nemoclaw_inference"], _kind(variables, blueprint)
-    if kind is None:
-        return variables
+    """The variables with what the host's own servers say of C(nemoclaw_inference) (endpoint, model, tokens, the file with its key) and C(nemoclaw_proxy)."""
+    kind = _kind(variables, blueprint)
     try:
-        server = KINDS[kind].server(variables, blueprint, facts or {})
+        found = servers(variables, blueprint, facts or {})
+        behind = {name: one.url for name, one in sorted(found.items(), key=lambda item: item[0] != kind) if one.proxied}
+        variables = {**variables, proxy.NAME: proxy.completed(variables, blueprint, behind)}
+        inference = variables["nemoclaw_inference"]
+        if kind is None:
+            key_file = proxy.key_file(variables, inference.get("endpoint_url", ""))
+            return {**variables, "nemoclaw_inference": {**inference, "key_file": key_file}} if key_file else variables
+        server = found[kind]
+        url, key_file = proxy.endpoint(variables, kind) if server.proxied else (server.url, server.key_file)
     except (AttributeError, KeyError, TypeError, ValueError):  # what is wrong with the variables is said by problems()
         return variables
-    url, key_file = proxy.endpoint(variables, blueprint, kind) if server.proxied else (server.url, server.key_file)
     window = {"context_window": server.context_window} if server.context_window else {}
     return {**variables, "nemoclaw_inference": {**window, **inference, "model": server.model, "endpoint_url": f"{url}/v1", "key_file": key_file}}
