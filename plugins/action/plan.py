@@ -126,7 +126,8 @@ class ActionModule(ActionBase):
         for name in sorted(name for name in task_vars if name.startswith(PREFIX)):
             try:
                 value = self._templar.template(task_vars[name])
-                found[name] = _redacted(value) if name == SECRETS else _plain(value)
+                if value != {}:  # says nothing: a role's default
+                    found[name] = _redacted(value) if name == SECRETS else _plain(value)
             except AnsibleError as error:
                 problems.append(Problem(name, f"cannot be resolved: {error.message}", "Define what it refers to."))
         return found, problems

@@ -10,6 +10,7 @@ import json
 import time
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import amount
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 
 try:
@@ -46,7 +47,7 @@ class Pulled(t.NamedTuple):
     total: int
 
     def __str__(self) -> str:
-        return f"{self.completed / 1e6:.0f} of {self.total / 1e6:.0f} MB"
+        return f"{amount(self.completed)} of {amount(self.total)}"
 
 
 class Ollama:

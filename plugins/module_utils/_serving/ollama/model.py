@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.api import Ollama, OllamaError, Pulled, Stalled, Unreachable
 
@@ -27,11 +28,11 @@ class OllamaModel(Resource):
 
     kind = "model"
 
-    def __init__(self, desired: dict[str, t.Any], report: t.Callable[[str], None] = lambda line: None) -> None:
+    def __init__(self, desired: dict[str, t.Any]) -> None:
         super().__init__({"state": "present", **{key: value for key, value in desired.items() if value is not None}})
         self.desired["name"] = canonical(self.desired["name"])
         self.server = Ollama(self.desired["url"])
-        self.report = report
+        self.progress = Progress(f"model {self.name}")
 
     @property
     def _digest(self) -> str:
@@ -90,7 +91,7 @@ class OllamaModel(Resource):
             except Stalled:
                 if attempt == TRIES:
                     raise
-                self.report(f"{self.name}: nothing came for {self.desired['stall_timeout']} s, trying again")
+                self.progress.say(f"nothing came for {self.desired['stall_timeout']} s, trying again", at_once=True)
         if self._source != self.name:
             self.server.copy(self._source, self.name)
             self.server.delete(self._source)
@@ -101,7 +102,7 @@ class OllamaModel(Resource):
             )
 
     def _said(self, pulled: Pulled) -> None:
-        self.report(f"{self.name}: {pulled}")
+        self.progress.say(str(pulled))
 
     def _loaded(self) -> dict[str, t.Any] | None:
         return next((one for one in self.server.loaded() if one["name"] == self.name), None)
@@ -114,7 +115,7 @@ class OllamaModel(Resource):
                 self.server.chat(self.name, timeout, self.desired.get("keep_alive"))
                 break
             except Stalled:
-                self.report(f"{self.name}: not loaded within {timeout} s, waiting up to {last} s")
+                self.progress.say(f"not loaded within {timeout} s, waiting up to {last} s", at_once=True)
         else:
             self.server.chat(self.name, last, self.desired.get("keep_alive"))
         loaded = self._loaded()

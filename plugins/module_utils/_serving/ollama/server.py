@@ -26,7 +26,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.api
 
 MARK = "# Made by nemoclaw.fleet.\n"
 LOOPBACK = "127.0.0.1"
-ACCOUNT = "nemoclaw.fleet: Ollama"  # the comment of an account that was made here
+ACCOUNT = "Ollama (nemoclaw.fleet)"  # the comment of an account that was made here
 GROUPS = ("render", "video")  # who may use GPUs, where a distribution has such groups
 ENABLED = ("enabled", "alias", "static", "generated")
 
