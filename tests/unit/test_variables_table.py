@@ -33,7 +33,7 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
     data, agent = blueprint.data, blueprint.yaml("agents/openclaw/manifest.yaml")
     provider = blueprint.yaml("inference/providers.yaml")["custom"]
     ollama = blueprint.yaml("inference/ollama.yaml")
-    vllm = blueprint.yaml("inference/vllm.yaml")
+    vllm, nim = blueprint.yaml("inference/vllm.yaml"), blueprint.yaml("inference/nim.yaml")
     found = dict(leaves(completed({"nemoclaw_sandboxes": [{}]}, data)))
     return found | {
         "nemoclaw_blueprint.source": "bundled",
@@ -47,6 +47,8 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
         **{f"nemoclaw_ollama.{key}": ollama[key] for key in ("port", "context_length", "keep_alive", "stall_timeout")},
         **{f"nemoclaw_vllm.{key}": vllm[key] for key in ("port", "load_timeout", "stall_timeout")},
         "nemoclaw_vllm.gpus": 1,
+        **{f"nemoclaw_nim.{key}": nim[key] for key in ("port", "load_timeout")},
+        "nemoclaw_nim.login.store": "none",
         "nemoclaw_images.<agent>.source": "build",
         "nemoclaw_images.<agent>.base": agent["base_image"],
         "nemoclaw_sandboxes[].dashboard_port": agent["port"],
