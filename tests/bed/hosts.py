@@ -60,7 +60,7 @@ class Host:
         self.bed = bed
         self.name = f"h{number}"
         self.container = f"nemoclaw-bed-{bed.name}-{self.name}"
-        self.suite = SUITES[(number - 1) % len(SUITES)]
+        self.suite = bed.suites[(number - 1) % len(bed.suites)]
         self.address = f"{bed.prefix}.{10 + number}"
 
     def exec(self, *argv, check=True, input=None, timeout=600) -> subprocess.CompletedProcess:
@@ -169,8 +169,9 @@ class Host:
 class Bed:
     """A named set of hosts h1 … hN on a network of their own, reachable by ssh from this machine as ``ops`` with `ssh_key`."""
 
-    def __init__(self, name: str, hosts: int = 3):
+    def __init__(self, name: str, hosts: int = 3, suites: tuple[str, ...] = SUITES):
         self.name = name
+        self.suites = suites
         self.prefix = f"10.213.{NETWORKS.get(name, 80 + zlib.crc32(name.encode()) % 120)}"
         self.network = f"nemoclaw-bed-{name}"
         self.hosts = [Host(self, number) for number in range(1, hosts + 1)]

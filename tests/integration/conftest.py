@@ -61,10 +61,10 @@ def openshell(request) -> Path:
     return BINARIES
 
 
-def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory, hosts=3):
+def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory, **of_bed):
     """Fresh hosts, taken down at the end of the session or before the other OpenShell's turn; NEMOCLAW_BED names other ones, for two runs at once."""
     keep = request.config.getoption("--keep-bed")
-    bed = Bed(os.environ.get("NEMOCLAW_BED", "test") + suffix, hosts)
+    bed = Bed(os.environ.get("NEMOCLAW_BED", "test") + suffix, **of_bed)
     if not keep:
         bed.down()
     fleet = kind(bed, openshell, tmp_path_factory.mktemp("fleet"))
@@ -88,8 +88,8 @@ def quick(openshell, request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def single(openshell, request, tmp_path_factory):
-    """One host with the quick agent, for what needs no second one."""
-    yield from fresh_fleet(QuickFleet, "-single", openshell, request, tmp_path_factory, hosts=1)
+    """One host with the quick agent, for what needs no second one; its engine is new enough for GPUs."""
+    yield from fresh_fleet(QuickFleet, "-single", openshell, request, tmp_path_factory, hosts=1, suites=("trixie",))
 
 
 @pytest.fixture(scope="module")

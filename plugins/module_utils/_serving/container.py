@@ -135,6 +135,9 @@ class Container(Resource):
         if state.get("interrupted") and state.get("spec") != self.spec:
             self._take_back()
             state = self.read()
+        if state and state["restart"] != RESTART and state["spec"] != self.spec:  # it never answered: nothing to go back to
+            remove(self.name)
+            state = {}
         if state.get("spec") != self.spec:
             self._replace(bool(state))
         else:

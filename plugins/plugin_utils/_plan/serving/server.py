@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+
 LATER = "known-after-the-probe"  # a model that only the host's facts can tell
 
 
@@ -24,3 +26,8 @@ class Server(t.NamedTuple):
     proxied: bool = False
     context_window: int = 0
     memory_mb: int = 0
+
+
+def unit_of(container: str, blueprint: Blueprint) -> dict[str, t.Any]:
+    """The resource that has a container with GPUs back after a reboot; the restart policy alone does not with every engine."""
+    return {"resource": "unit", "name": f"{container}.service", "content": blueprint.render("inference/container.service.j2", container=container)}

@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, vllm_flags
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest, network
 
 NAME = "nemoclaw_vllm"
@@ -249,17 +249,19 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     window = chosen.get("max_model_len", found.data["flags"]["max-model-len"])
     devices = _devices(variables, found, facts)
     memory = sum(device.memory_mb for device in gpus.devices(facts) if device.name in devices) * _share(variables, found)
-    resources = _resources(variables, data, facts, found) if facts else []
+    resources = _resources(variables, blueprint, facts, found) if facts else []
     return Server(url, served, resources, key_file=key_file, context_window=window, memory_mb=int(memory))
 
 
 def _removed(data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     """What goes when the server does; image and weights stay, which others may use."""
     files = [{"resource": kind, "path": f"{FILES}/{name}", "state": "absent"} for kind, name in (("credential", "hf-token"), ("secret", "api-key"))]
-    return [{"resource": "vllm", "name": data["container"], "state": "absent"}, *files]
+    unit = {"resource": "unit", "name": f"{data['container']}.service", "state": "absent"}
+    return [unit, {"resource": "vllm", "name": data["container"], "state": "absent"}, *files]
 
 
-def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any], found: Recipe) -> list[dict[str, t.Any]]:
+def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any], found: Recipe) -> list[dict[str, t.Any]]:
+    data = catalogue(blueprint)
     chosen, user, token = _chosen(variables), variables["nemoclaw_user"], _token(variables)
     home = ((facts.get("users") or {}).get(user) or {}).get("home") or f"/home/{user}"
     cache, image = chosen.get("cache_dir", f"{home}/.cache/huggingface"), _image(variables, found, facts)
@@ -293,6 +295,7 @@ def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[
         {"resource": "image", "name": image, "source": "pull", "stall_timeout": stall},
         {"resource": "weights", **weights, **token_file, "cache_dir": cache, "user": user, "image": image, "stall_timeout": stall},
         {"resource": "vllm", **server},
+        unit_of(data["container"], blueprint),
     ]
 
 
