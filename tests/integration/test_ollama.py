@@ -38,7 +38,7 @@ Environment="PATH=/usr/local/bin:/usr/bin:/bin"
 [Install]
 WantedBy=default.target
 """
-WIDE = '[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\nEnvironment="OLLAMA_CONTEXT_LENGTH=20480"\n'
+WIDE = '[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\nEnvironment="OLLAMA_CONTEXT_LENGTH=40960"\n'
 STRANGER = (
     "HOME=/root OLLAMA_HOST=0.0.0.0 setsid ollama serve >/dev/null 2>&1 < /dev/null & for _ in $(seq 50); do ss -ltn | grep -q :11434 && exit; sleep 0.1; done"
 )
@@ -249,7 +249,7 @@ def test_the_second_run_changes_nothing(host):
     again = host.play("onboard.yml")
     assert unchanged(again, "h1")
     environment = host["h1"].sh("systemctl show --value -p Environment ollama")
-    assert "OLLAMA_CONTEXT_LENGTH=20480" in environment, "the longer one of the administrator stays"
+    assert "OLLAMA_CONTEXT_LENGTH=40960" in environment, "the longer one of the administrator stays"
 
 
 def test_there_again_after_a_reboot(host):

@@ -33,7 +33,7 @@ class Memory(t.NamedTuple):
 
 
 def _data(blueprint: Blueprint) -> dict[str, t.Any]:
-    return blueprint.yaml("inference/ollama.yaml")
+    return {**blueprint.yaml("inference/ollama.yaml"), "host_mb": blueprint.data["gpu_memory"]["host_mb"]}
 
 
 def _chosen(variables: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -54,12 +54,13 @@ def port(variables: dict[str, t.Any], blueprint: Blueprint) -> int:
     return _chosen(variables).get("port", _data(blueprint)["port"])
 
 
-def memory(facts: dict[str, t.Any]) -> Memory:
-    """The memory that models may take: that of all GPUs together, once where they share the host's; else the host's."""
+def memory(facts: dict[str, t.Any], host_mb: int) -> Memory:
+    """The memory that models may take: that of all GPUs together; where they share the host's, what that does not need itself; without GPUs the host's."""
     devices = [device for device in gpus.devices(facts) if device.memory_mb]
     unified = next((device for device in devices if device.unified), None)
     if unified:
-        return Memory(unified.memory_mb, f"{unified.label} shares {unified.memory_mb} MiB with the host", True)
+        left = max(unified.memory_mb - host_mb, 0)
+        return Memory(left, f"{unified.label} shares {unified.memory_mb} MiB with the host, which leaves it {left} MiB", True)
     if devices:
         total = sum(device.memory_mb for device in devices)
         parts = " + ".join(f"{device.memory_mb}" for device in devices)
@@ -69,7 +70,7 @@ def memory(facts: dict[str, t.Any]) -> Memory:
 
 def fitting(data: dict[str, t.Any], facts: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     """The known models that this host can serve, the largest first."""
-    there = memory(facts)
+    there = memory(facts, data["host_mb"])
     small = not there.gpu or (facts.get("gpu") or {}).get("platform") == "jetson"
     known = [one for one in data["models"] if not (small and one.get("compute_intensive"))]
     return sorted((one for one in known if one["memory_mb"] <= there.mb), key=lambda one: -one["memory_mb"])
@@ -155,7 +156,7 @@ def _program_problems(data: dict[str, t.Any], chosen: dict[str, t.Any], found: d
 
 
 def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any]) -> t.Iterator[Problem]:
-    there, chosen = memory(facts), _chosen(variables)
+    there, chosen = memory(facts, data["host_mb"]), _chosen(variables)
     model = _model(variables, data, facts)
     if model == LATER:
         least = min(data["models"], key=lambda one: one["memory_mb"])
@@ -187,7 +188,7 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     resources = _resources(variables, blueprint, facts, url, model, window) if facts else []
     if chosen.get("state") == "absent":
         return Server(url, model, [{**one, "state": "absent"} for one in reversed(resources) if one["resource"] in ("ollama_program", "ollama")])
-    needed = _needs(model, data, chosen, facts) if memory(facts).gpu else 0
+    needed = _needs(model, data, chosen, facts) if memory(facts, 0).gpu else 0
     return Server(url, model, resources, proxied=True, context_window=window, memory_mb=needed)
 
 

@@ -1,0 +1,291 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ollama in the plan, by the memory of recorded GPUs; what the probe reads; what its own refusals, as a real one said them, mean to a user."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import json
+import tarfile
+import threading
+import typing
+
+import pytest
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import smi
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import servers
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama import api, program, server
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import canonical
+from tests.unit.test_plan import FACTS, plan, run
+
+UNIT = {"name": "ollama.service", "path": "/etc/systemd/system/ollama.service", "state": "active", "enabled": "enabled", "pid": 812, "environment": {}}
+MINE = {"address": "127.0.0.1", "user": "ollama", "pid": 812, "process": "ollama", "unit": "ollama.service", "program": "/usr/local/bin/ollama"}
+FOUND = {
+    "path": "/usr/local/bin/ollama",
+    "version": "0.13.5",
+    "unit": UNIT,
+    "port": 11434,
+    "listeners": [MINE],
+    "running": "0.13.5",
+    "models": [],
+    "loaded": [],
+}
+GIVEN = {"nemoclaw_inference": {"provider": "ollama"}, "nemoclaw_sandboxes": [{"name": "assistant"}]}
+NAMED = {**GIVEN, "nemoclaw_inference": {"provider": "ollama", "model": "tiny-agent"}}
+RELEASE = {"source": "url", "version": "0.13.5", "checksum": "a" * 64}
+
+
+L40S, T4 = {"name": "NVIDIA L40S", "memory_mb": 46068}, {"name": "Tesla T4", "memory_mb": 15360}
+GB10 = {"name": "NVIDIA GB10", "memory_mb": None}  # as nvidia-smi has it
+
+
+def facts(*gpus, platform="linux", memory_mb=131072, **found):
+    """Facts of a host with these GPUs and with Ollama."""
+    numbered = [{"index": index, "mig": "", "mig_devices": [], "coherent": False, "uuid": "", **gpu} for index, gpu in enumerate(gpus)]
+    settled = smi.settle_memory(numbered, memory_mb, platform)
+    gpu = {"status": "ok" if gpus else "none", "detail": "", "remedy": "", "platform": platform if gpus else "none", "gpus": settled}
+    return {**FACTS, "memory_mb": memory_mb, "gpu": gpu, "servers": {"ollama": {**FOUND, **found}, "openai": []}}
+
+
+def resource(made, kind):
+    return next(entry for entry in made["serving"]["ollama"]["resources"] if entry["resource"] == kind)
+
+
+def models(made):
+    return [entry["name"] for entry in made["serving"]["ollama"]["resources"] if entry["resource"] == "ollama_model"]
+
+
+@pytest.mark.parametrize(
+    ("there", "model"),
+    [
+        (facts(L40S), "qwen3.6:35b"),
+        (facts(GB10, platform="spark", memory_mb=122570), "qwen3.6:35b"),
+        (facts(GB10, platform="spark", memory_mb=36000), "nemotron-3-nano:30b"),  # its memory is the host's, who needs some
+        (facts(T4), "qwen3.5:9b"),
+        (facts(T4, T4), "qwen3.6:35b"),  # a model may lie in several
+        (facts(GB10, platform="jetson", memory_mb=122570), "qwen3.5:9b"),  # whatever its memory, it does not compute much
+        (facts(), "qwen3.5:9b"),  # no GPU: the one that a CPU can bear
+    ],
+)
+def test_the_default_model_is_the_largest_that_fits(there, model):
+    made = plan(GIVEN, facts=there)
+    assert models(made) == [model]
+    assert made["inference"]["route"]["model"] == model
+
+
+def test_it_stays_the_default_whatever_else_somebody_pulls():
+    more = facts(L40S, models=[{"name": "nemotron-3-nano:30b", "size_mb": 18000, "digest": "b" * 64}])
+    assert plan(GIVEN, facts=facts(L40S))["digest"] == plan(GIVEN, facts=more)["digest"]
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "variable", "problem"),
+    [
+        (
+            {"nemoclaw_inference": {"provider": "ollama", "model": "qwen3.6:35b"}},
+            facts(T4),
+            "nemoclaw_inference.model",
+            "qwen3.6:35b takes 30000 MiB, and the GPUs have 15360 MiB; 14640 MiB are missing.",
+        ),
+        ({}, facts(memory_mb=7900), "nemoclaw_inference.model", "qwen3.5:9b takes 12000 MiB, there is no usable GPU, and the host has 7900 MiB."),
+        (
+            {"nemoclaw_inference": {"provider": "ollama", "model": "own:70b"}, "nemoclaw_ollama": {"models": [{"name": "own:70b", "memory_mb": 200000}]}},
+            facts(GB10, platform="spark", memory_mb=122570),
+            "nemoclaw_inference.model",
+            "own:70b takes 200000 MiB, and NVIDIA GB10 shares 122570 MiB with the host, which leaves it 114378 MiB; 85622 MiB are missing.",
+        ),
+        (
+            {"nemoclaw_inference": {"provider": "ollama", "model": "big"}},
+            facts(T4, models=[{"name": "big:latest", "size_mb": 40000, "digest": ""}]),
+            "nemoclaw_inference.model",
+            "big takes 40000 MiB, and the GPUs have 15360 MiB",
+        ),
+        ({}, facts(path=""), "nemoclaw_ollama.source", "is present, and Ollama is not on this host."),
+        ({}, facts(running="0.6.5"), "nemoclaw_ollama", "Ollama 0.6.5 on this host is older than 0.7.0."),
+        ({"nemoclaw_ollama": RELEASE}, facts(path="/usr/bin/ollama"), "nemoclaw_ollama.source", "/usr/bin/ollama is on this host already, from elsewhere."),
+        ({"nemoclaw_ollama": {**RELEASE, "checksum": {"aarch64": "a" * 64}}}, facts(), "nemoclaw_ollama.checksum", "the blueprint pins none"),
+        (
+            {},
+            facts(listeners=[{**MINE, "address": "::", "user": "root", "pid": 4711, "unit": "session-1.scope"}]),
+            "nemoclaw_ollama.port",
+            "11434 is held by ollama (pid 4711, user root, session-1.scope) on ::, which is not ollama.service; it is left alone.",
+        ),
+    ],
+)
+def test_what_a_host_cannot_do_is_refused(given, there, variable, problem):
+    refused = run({**GIVEN, **given}, facts=there)
+    found = {error["variable"]: error for error in refused.get("errors", [])}
+    assert problem in found[variable]["problem"]
+    assert found[variable]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "variable"),
+    [
+        ({"state": "absent"}, "nemoclaw_ollama.state"),
+        ({"source": "archive", "checksum": "a" * 64}, "nemoclaw_ollama.archive"),
+        ({"source": "url", "checksum": "a" * 64}, "nemoclaw_ollama.version"),
+        ({"checksum": "a" * 64}, "nemoclaw_ollama.checksum"),
+        ({"source": "url", "url": "ftp://mirror/x.tgz", "checksum": "a" * 64}, "nemoclaw_ollama.url"),
+        ({"models": ["one", "one:latest"]}, "nemoclaw_ollama.models"),
+        ({"models": [{"name": "tiny-agent", "state": "absent"}]}, "nemoclaw_ollama.models"),
+        ({"models": ["a b"]}, "nemoclaw_ollama.models"),
+        ({"models": [{"name": "one", "digest": "short"}]}, "nemoclaw_ollama.models[0].digest"),
+        ({"keep_alive": "for ever"}, "nemoclaw_ollama.keep_alive"),
+        ({"context_length": 5}, "nemoclaw_ollama.context_length"),
+        ({"registry": "https://mirror"}, "nemoclaw_ollama.registry"),
+    ],
+)
+def test_a_mistake_is_named(chosen, variable):
+    refused = run({**NAMED, "nemoclaw_ollama": chosen}, facts=facts())
+    assert variable in [error["variable"] for error in refused["errors"]], refused["msg"]
+
+
+def test_a_model_is_pulled_from_a_mirror_under_its_own_name():
+    chosen = {"registry": "mirror.example.org:5000", "models": ["team/one", "other.example.org/team/two:8b", {"name": "old", "state": "absent"}]}
+    made = plan({**NAMED, "nemoclaw_ollama": chosen}, facts=facts())
+    sources = {entry["name"]: entry["source"] for entry in made["serving"]["ollama"]["resources"] if entry["resource"] == "ollama_model"}
+    assert sources == {
+        "team/one:latest": "mirror.example.org:5000/team/one:latest",
+        "other.example.org/team/two:8b": "other.example.org/team/two:8b",
+        "old:latest": "mirror.example.org:5000/library/old:latest",
+        "tiny-agent:latest": "mirror.example.org:5000/library/tiny-agent:latest",
+    }
+
+
+def test_the_context_is_the_agents_and_the_longer_one_that_is_there_stays():
+    assert resource(plan(NAMED, facts=facts()), "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
+    unit = {**UNIT, "environment": {"OLLAMA_CONTEXT_LENGTH": "65536"}}
+    assert resource(plan(NAMED, facts=facts(unit=unit)), "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "65536"
+    given = {**NAMED, "nemoclaw_inference": {**NAMED["nemoclaw_inference"], "context_window": 40000}}
+    made = plan(given, facts=facts(unit=unit))
+    assert resource(made, "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "40000"
+
+
+def test_a_release_is_downloaded_for_the_hosts_architecture():
+    made = plan({**NAMED, "nemoclaw_ollama": RELEASE}, facts={**facts(path=""), "arch": "aarch64"})
+    found = resource(made, "ollama_program")
+    assert found["url"].endswith("/v0.13.5/ollama-linux-arm64.tgz")
+    assert found["path"] == "/usr/local/bin/ollama"
+    compressed = {**RELEASE, "url": "https://mirror.example.org/{version}/ollama-{arch}.tar.zst"}
+    made = plan({**NAMED, "nemoclaw_ollama": compressed}, facts=facts(path=""))
+    assert resource(made, "ollama_program")["url"] == "https://mirror.example.org/0.13.5/ollama-amd64.tar.zst"
+    assert "zstd" in resource(made, "packages")["packages"]
+
+
+def test_absent():
+    given = {"nemoclaw_ollama": {"state": "absent"}}
+    made = plan(given, facts=facts())
+    assert [(one["resource"], one["state"]) for one in made["serving"]["ollama"]["resources"]] == [("ollama", "absent"), ("ollama_program", "absent")]
+    assert made["proxy"] == {}
+
+
+# --- the probe ----------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("ollama version is 0.13.5\n", "0.13.5"),
+        ("Warning: could not connect to a running Ollama instance\nWarning: client version is 0.13.5\n", "0.13.5"),
+        ("ollama version is 0.12.6\nWarning: client version is 0.13.5\n", "0.13.5"),  # the server is another one
+        ("Segmentation fault", ""),
+    ],
+)
+def test_the_version_is_the_programs(said, version):
+    assert servers.version_of(said) == version
+
+
+def test_a_units_own_settings():
+    shown = (
+        'Environment=PATH=/usr/bin OLLAMA_HOST=0.0.0.0 "OLLAMA_ORIGINS=http://a http://b" TOKEN=secret\nLoadState=loaded\nActiveState=active\n'
+        "FragmentPath=/etc/systemd/system/ollama.service\nUnitFileState=enabled\nMainPID=812\n"
+    )
+    assert servers.unit_of(shown) == {**UNIT, "environment": {"OLLAMA_HOST": "0.0.0.0", "OLLAMA_ORIGINS": "http://a http://b"}}
+    assert servers.unit_of("LoadState=not-found\nActiveState=inactive\n") == {}
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    says: typing.ClassVar[dict] = {}
+
+    def do_GET(self):
+        status, body = self.says.get(self.path, (404, ""))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def listening():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as one:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+        yield one.server_address[1]
+        one.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, json.dumps({"data": [{"id": "org/m", "max_model_len": 4096, "owned_by": "vllm"}]}), {"key_needed": False, "models": 1}),
+        (401, '{"error":"Unauthorized"}', {"key_needed": True, "models": 0}),
+        (200, "<html>", {}),
+        (200, "[1, 2]", {}),
+        (500, "{}", {}),
+    ],
+)
+def test_a_server_is_told_by_its_answer(listening, monkeypatch, status, body, found):
+    monkeypatch.setattr(Answers, "says", {"/v1/models": (status, body)})
+    server_ = servers.openai([{"address": "127.0.0.1"}], listening)
+    assert {"key_needed": server_["key_needed"], "models": len(server_["models"])} == found if server_ else found == {}
+
+
+def test_what_does_not_speak_http_is_no_server():
+    assert servers.ask("127.0.0.1", 1, "/v1/models") == (0, {})
+
+
+# --- on the host --------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ('pull model manifest: Get "http://127.0.0.1:1/v2/library/x/manifests/latest": dial tcp 127.0.0.1:1: connect: connection refused', "HTTPS_PROXY"),
+        ("pull model manifest: file does not exist", "name and tag"),
+        ('pull model manifest: Get "https://127.0.0.1:25001/v2/": tls: first record does not look like a TLS handshake', "nemoclaw_ollama.insecure"),
+        ("write /srv/models/blobs/sha256-80-partial: no space left on device", "nemoclaw_ollama.models_dir"),
+        ("model 'tiny' not found", "name and tag"),
+        ("something new", "journalctl"),
+    ],
+)
+def test_a_refusal_says_what_to_do(said, remedy):
+    error = api.refused("one cannot be pulled", said)
+    assert said.rstrip(".") in error.message
+    assert remedy in error.remedy
+
+
+def test_settings_are_words_of_a_unit_file():
+    assert server.quoted('A=x "y" 100% \\') == '"A=x \\"y\\" 100%% \\\\"'
+
+
+def test_names_have_a_tag():
+    assert [canonical(name) for name in ("one", "one:8b", "host:5000/a/one")] == ["one:latest", "one:8b", "host:5000/a/one:latest"]
+
+
+@pytest.mark.parametrize(("name", "link"), [("../../etc/passwd", ""), ("lib/x", "../../../etc"), ("bin/x", "/etc/shadow")])
+def test_an_archive_that_leads_out_of_itself_is_refused(tmp_path, name, link):
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        member = tarfile.TarInfo(name if name.startswith(("bin", "lib")) else f"bin/{name}")
+        member.type, member.linkname = (tarfile.SYMTYPE, link) if link else (tarfile.REGTYPE, "")
+        archive.addfile(member, io.BytesIO())
+    if link:
+        with pytest.raises(ResourceError, match="leads out of it"):
+            program.unpack(str(tmp_path / "a.tgz"), "a.tgz", str(tmp_path / "out"))
+    else:
+        program.unpack(str(tmp_path / "a.tgz"), "a.tgz", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
