@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A NIM from a registry that is nvcr.io to the host: login, a pull through all that a registry does on a bad day, an answer of an agent, a reboot."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+import pytest
+
+from tests.bed.registry import USER, Registry, stand_in
+from tests.integration.fleet import ANSWER, Fleet, answer, changed, unchanged
+
+KEY = f"nvapi-canary-{secrets.token_hex(16)}"
+MODEL, REPOSITORY = "meta/llama-3.1-8b-instruct", "nim/meta/llama-3.1-8b-instruct"
+IMAGE = f"nvcr.io/{REPOSITORY}:latest"
+CONTAINER = "nemoclaw-nim"
+FILE = "/etc/nemoclaw/nim/ngc-api-key"
+# without it, Debian's engine has nobody to give a container its GPUs
+HOOK = "/usr/bin/nvidia-container-runtime-hook"
+# each in a play of its own: modules as a user would call them
+LOGIN = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "nemoclaw", "store": "{{ store | default('none') }}"}}
+PULL = {"nemoclaw.fleet.image": {"name": IMAGE, "platform": "host", "stall_timeout": 30, "auth": {"username": USER, "password": "{{ key }}"}}}
+
+
+@pytest.fixture(scope="module")
+def registry(fleet):
+    with Registry(f"{fleet.bed.prefix}.1", KEY) as found:
+        found.digest = found.push(stand_in(), REPOSITORY, "single")
+        found.index(REPOSITORY, "latest", found.digest)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def prepared(fleet, registry) -> Fleet:
+    """A host with a GPU, whose nvcr.io is here; it does not trust it yet."""
+    fleet.fresh()
+    fleet.touched.update(fleet.names)
+    host = fleet["h1"]
+    host.sh("getent passwd nemoclaw >/dev/null || useradd --create-home nemoclaw")
+    host.install_gpus()
+    host.write_file(HOOK, "#!/bin/sh\nexit 0\n", "0755")
+    host.sh("systemctl restart docker")
+    registry.known_to(host)
+    fleet.variables["nemoclaw_credentials"]["NGC_API_KEY"] = KEY
+    fleet.of_host["h1"] = {"nemoclaw_inference": {"provider": "nim", "context_window": 65536, "max_tokens": 2048}, "nemoclaw_nim": {"model": MODEL}}
+    yield fleet
+    fleet.of_host["h1"] = {}
+
+
+def one(fleet, tmp_path, task: dict, **variables):
+    """The result of one module on the host."""
+    path = tmp_path / "one.yml"
+    path.write_text(json.dumps([{"hosts": "all", "become": True, "gather_facts": False, "tasks": [{"name": "One", **task}]}]))
+    run = fleet.play(str(path), variables={"key": KEY, **variables})
+    assert KEY not in run.output
+    return run.of_host("h1", next(iter(task)))[0]
+
+
+def test_an_authority_that_the_host_does_not_know(prepared, tmp_path):
+    refused = one(prepared, tmp_path, LOGIN)
+    assert refused["kind"] == "tls"
+    assert "has a certificate of a CA that this host does not know. Put the CA of nvcr.io into /usr/local/share/ca-certificates" in refused["msg"]
+
+
+def test_login(prepared, registry, tmp_path):
+    registry.trusted_by(prepared["h1"])
+    refused = one(prepared, tmp_path, LOGIN, key="nvapi-wrong")
+    assert refused["kind"] == "unauthorized"
+    assert refused["msg"].startswith("nvcr.io does not accept the credentials of $oauthtoken: HTTP status 401: Invalid user or API key. Give a valid")
+    assert one(prepared, tmp_path, LOGIN)["changed"]
+    count = len(registry.asked)
+    assert not one(prepared, tmp_path, LOGIN)["changed"]
+    assert len(registry.asked) == count
+    assert one(prepared, tmp_path, LOGIN, store="config")["changed"]
+    assert "Login Succeeded" in prepared["h1"].sh("docker --config /home/nemoclaw/.docker login nvcr.io 2>/dev/null < /dev/null")
+    assert one(prepared, tmp_path, LOGIN)["changed"]
+    assert prepared["h1"].sh("cat /home/nemoclaw/.docker/config.json") == "{}"
+
+
+def test_a_token_that_has_expired(prepared, registry, tmp_path):
+    registry.expired = True
+    refused = one(prepared, tmp_path, PULL)
+    registry.expired = False
+    assert refused["kind"] == "token"
+    assert "does not accept the token that nvcr.io gave for good credentials (invalid_token): it has expired" in refused["msg"]
+
+
+def test_a_pull_on_a_bad_day(prepared, registry, tmp_path):
+    """The image of this platform, by its digest, after a limit that is waited for and a connection that was cut."""
+    registry.limited, registry.retry_after, registry.cut, began = 1, 4, 1, len(registry.asked)
+    pulled = one(prepared, tmp_path, PULL)
+    assert pulled["pulled"]["source"] == f"nvcr.io/{REPOSITORY}@{registry.digest}"
+    assert IMAGE in pulled["image"]["tags"]
+    asked = registry.asked[began:]
+    limited = next(index for index, (_when, _method, _path, status) in enumerate(asked) if status == 429)
+    after = next(entry for entry in asked[limited + 1 :] if "/manifests/" in entry[2])
+    assert after[0] - asked[limited][0] >= 4
+    assert registry.cut == 0
+    assert not one(prepared, tmp_path, PULL)["changed"]
+    prepared["h1"].sh(f"docker rmi {IMAGE} && docker image prune --force --all --filter label=none >/dev/null")
+
+
+def test_one_run(prepared):
+    run = prepared.play("onboard.yml")
+    assert run.rc == 0
+    assert answer(run, "h1") == ANSWER
+    assert {"login/nvcr.io", f"image/{IMAGE}", f"nim/{CONTAINER}", f"credential/{FILE}"} <= changed(run, "h1")
+    assert KEY not in run.output
+    assert unchanged(prepared.play("onboard.yml"), "h1")
+
+
+def test_it_serves_the_id_of_the_plan_on_the_loopback_alone(prepared):
+    host = prepared["h1"]
+    assert json.loads(host.sh("curl -s http://127.0.0.1:8000/v1/models"))["data"][0]["id"] == MODEL
+    assert "127.0.0.1:8000" in host.sh("ss -ltnH sport = :8000")
+    assert "0.0.0.0" not in host.sh("ss -ltnH sport = :8000 | awk '{print $4}'")
+    assert host.sh("cat /home/nemoclaw/.cache/nim/model; stat -c %U /home/nemoclaw/.cache/nim/model") == "fetched\nnemoclaw"
+
+
+def test_the_key_is_where_it_belongs_and_nowhere_else(prepared):
+    """In its file, and in the environment of the server's own process; not in what the engine shows of the container."""
+    host = prepared["h1"]
+    host.exec("tee", "/run/canary", input=KEY)
+    search = "grep --recursive --files-with-matches --fixed-strings --file=/run/canary --devices=skip --no-messages"
+    places = "/etc /home /root /opt /srv /tmp /usr/local /var/cache /var/lib /var/log /var/spool /var/tmp /run"
+    found = set(host.sh(f"{search} {places} || true").splitlines()) - {"/run/canary"}
+    assert found == {FILE}
+    assert host.sh(f"stat -c '%U %a' {FILE}") == "nemoclaw 600"
+    shown = ("docker inspect $(docker ps --all --quiet)", f"docker logs {CONTAINER} 2>&1", "journalctl --no-pager", "ps -ef", "cat /proc/[0-9]*/cmdline")
+    for listing in shown:
+        assert host.sh(f"{listing} | grep -c --text --fixed-strings --file=/run/canary || true") == "0", listing
+    process = host.sh(f"docker inspect --format '{{{{.State.Pid}}}}' {CONTAINER}")
+    # the container's init has not, its child has
+    assert host.sh(f"grep -c --text --fixed-strings --file=/run/canary /proc/{process}/environ || true") == "0"
+    assert host.sh(f"grep -c --text --fixed-strings --file=/run/canary /proc/$(pgrep --parent {process})/environ") == "1"
+    host.exec("rm", "/run/canary")
+
+
+def test_after_a_reboot(prepared, registry):
+    host = prepared["h1"]
+    host.reboot()
+    prepared.await_agent("h1")
+    assert unchanged(prepared.play("onboard.yml"), "h1")
+
+
+def test_one_that_does_not_come_up_leaves_the_one_before(prepared):
+    """Its last words are in the message, and nothing was lost."""
+    before = prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}")
+    prepared.change("h1", "nemoclaw_nim", env={"STANDIN_EXIT": "3"})
+    run = prepared.play("onboard.yml")
+    assert run.rc != 0
+    assert "ended before it answered (exit code 3). Its log ends with:" in " ".join(run.output.split())
+    assert "NVIDIA Inference Microservice LLM NIM" in run.output
+    assert prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}") == before
+    prepared.change("h1", "nemoclaw_nim", env={})
+    assert unchanged(prepared.play("onboard.yml"), "h1")
+
+
+def test_one_that_insists_on_an_id(prepared, registry):
+    """Its id is said with the setting that takes it, and taken."""
+    registry.known_to(prepared["h1"])  # the reboot has made it forget
+    registry.push(stand_in(own_id="own/model"), "nim/own", "1")
+    prepared.change("h1", "nemoclaw_nim", model="own-model", image="nvcr.io/nim/own:1")
+    run = prepared.play("onboard.yml")
+    assert run.rc != 0
+    assert "serves own/model, not own-model. " in run.output
+    assert "Set nemoclaw_nim.served_model to own/model" in run.output
+    prepared.change("h1", "nemoclaw_nim", served_model="own/model")
+    run = prepared.play("onboard.yml")
+    assert run.rc == 0
+    assert answer(run, "h1") == ANSWER
+
+
+def test_absent(prepared):
+    """Server, key and login are gone; image and cache stay."""
+    host = prepared["h1"]
+    prepared.of_host["h1"] = {"nemoclaw_nim": {"state": "absent"}}
+    assert prepared.play("onboard.yml").rc == 0
+    assert host.sh(f"docker ps --all --quiet --filter name={CONTAINER}; ls {FILE} 2>/dev/null || true") == ""
+    assert host.sh("cat /home/nemoclaw/.cache/nim/model") == "fetched"
+    assert unchanged(prepared.play("onboard.yml"), "h1")
