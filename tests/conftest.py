@@ -9,14 +9,15 @@ from pathlib import PurePosixPath
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-SINGLE = ("test_enforcement", "test_ollama", "test_nim", "test_vllm")  # on one host of their own, with the quick agent
+SINGLE = ("test_enforcement", "test_ollama", "test_nim")  # on one host of their own, with the quick agent
+RECENT = ("test_vllm",)  # on another one, with a newer engine
 QUICK = ("test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills")  # on the fleet with the quick agent
 
 
 def group(nodeid: str) -> str:
     path = PurePosixPath(nodeid.partition("::")[0])
     if path.parent.name == "integration":
-        return "single" if path.stem in SINGLE else "quick" if path.stem in QUICK else "fleet"
+        return "single" if path.stem in (*SINGLE, *RECENT) else "quick" if path.stem in QUICK else "fleet"
     if path.stem == "test_molecule":  # every scenario has hosts of its own; one goes with the replays, for four processes of one length
         return "test_replay" if "[preflight]" in nodeid else nodeid
     return path.stem if path.stem == "test_replay" else path.parent.name

@@ -15,13 +15,13 @@ import pytest
 
 from tests.bed.hosts import Bed
 from tests.bed.paths import TESTS
-from tests.conftest import QUICK, SINGLE
+from tests.conftest import QUICK, RECENT, SINGLE
 from tests.integration.fleet import Fleet, QuickFleet
 
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
 REAL = BINARIES.resolve() != EMULATOR.resolve()
-ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", *QUICK, *SINGLE)
+ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", *QUICK, *SINGLE, *RECENT)
 
 
 def pytest_addoption(parser):
@@ -88,15 +88,21 @@ def quick(openshell, request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def single(openshell, request, tmp_path_factory):
-    """One host with the quick agent, for what needs no second one; its engine is new enough for GPUs."""
-    yield from fresh_fleet(QuickFleet, "-single", openshell, request, tmp_path_factory, hosts=1, suites=("trixie",))
+    """One host with the quick agent, for what needs no second one."""
+    yield from fresh_fleet(QuickFleet, "-single", openshell, request, tmp_path_factory, hosts=1)
+
+
+@pytest.fixture(scope="session")
+def recent(openshell, request, tmp_path_factory):
+    """The same with an engine that knows CDI devices."""
+    yield from fresh_fleet(QuickFleet, "-recent", openshell, request, tmp_path_factory, hosts=1, suites=("trixie",))
 
 
 @pytest.fixture(scope="module")
 def fleet(openshell, request) -> Fleet:
     """The fleet of a test module: the quick one, or its single host, where any agent will do."""
-    stem = request.path.stem
-    return request.getfixturevalue("single" if stem in SINGLE else "quick" if stem in QUICK else "openclaw")
+    modules = {"recent": RECENT, "single": SINGLE, "quick": QUICK}
+    return request.getfixturevalue(next((name for name, stems in modules.items() if request.path.stem in stems), "openclaw"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import mirrored, registry_of, split
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest
 
 NAME = "nemoclaw_nim"
@@ -183,7 +183,7 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     model = _model(variables, data, facts)
     if model is None:
         return Server(url, LATER, [], proxied=True)
-    resources = _resources(variables, data, facts, model) if facts else []
+    resources = [*_resources(variables, data, facts, model), unit_of(data["container"], blueprint)] if facts else []
     return Server(url, model.get("served", model["name"]), resources, proxied=True, memory_mb=model["gpu_memory_mb"])
 
 
@@ -191,6 +191,7 @@ def _removal(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[dict[s
     """Image and cache stay: what was fetched may be wanted again."""
     user = variables["nemoclaw_user"]
     return [
+        {"resource": "unit", "name": f"{data['container']}.service", "state": "absent"},
         {"resource": "nim", "name": data["container"], "state": "absent"},
         {"resource": "credential", "path": FILE, "state": "absent"},
         {"resource": "login", "registry": data["registry"], "user": user, "state": "absent"},
