@@ -155,7 +155,7 @@ class ActionModule(ActionBase):
 
 def _port(variable: str, port: int, gateway: str) -> dict[str, t.Any]:
     """A port for the probe, with the beginning of the name of the one unit that may hold it: another gateway's name may begin as this one's."""
-    unit = next((unit for prefix, unit in (("nemoclaw_gateway.", "gateway.service"), ("nemoclaw_proxy.", "proxy.service")) if variable.startswith(prefix)), "forward@")
+    unit = {"nemoclaw_gateway": "gateway.service", "nemoclaw_proxy": "proxy.service"}.get(variable.partition(".")[0], "forward@")
     return {"port": port, "purpose": variable, "variable": variable, "ours": f"{gateway}-{unit}"}
 
 

@@ -15,6 +15,7 @@ import struct
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 LISTEN = "0A"
+STALE_PROXY = "NemoClaw's own Ollama proxy"
 
 
 def parse(table: str) -> list[dict]:
@@ -74,9 +75,14 @@ def _describe(host: Host, one: dict, pid: int | None) -> dict:
         "address": one["address"],
         "user": user,
         "pid": pid or 0,
-        "process": host.text(f"/proc/{pid}/comm") if pid else "",
+        "process": _program(host, pid) if pid else "",
         "unit": unit_of(host.text(f"/proc/{pid}/cgroup")) if pid else "",
     }
+
+
+def _program(host: Host, pid: int) -> str:
+    """The name of a process; one that NemoClaw left behind is called by what it is, not by its interpreter."""
+    return STALE_PROXY if "ollama-auth-proxy" in host.text(f"/proc/{pid}/cmdline") else host.text(f"/proc/{pid}/comm")
 
 
 def _owners(host: Host, inodes: set[int]) -> dict[int, int]:

@@ -42,7 +42,9 @@ def make(tls: dict[str, t.Any], addresses: t.Iterable[str]) -> None:
     if all(files(tls).values()):
         return
     if not tls.get("days"):
-        raise ResourceError(f"{tls['certificate']} or {tls['key']} is not there.", "Put the certificate and its key on the host, or set nemoclaw_proxy.tls.source: own.")
+        raise ResourceError(
+            f"{tls['certificate']} or {tls['key']} is not there.", "Put the certificate and its key on the host, or set nemoclaw_proxy.tls.source: own."
+        )
     names = {socket.gethostname(), socket.getfqdn(), "localhost"}
     subjects = [*(f"DNS:{name}" for name in sorted(names)), *(f"IP:{address}" for address in addresses)]
     mask = os.umask(0o077)

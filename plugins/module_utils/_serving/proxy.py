@@ -146,7 +146,9 @@ class Proxy(Resource):
         for port in listeners.read(Host(), self.desired["listens"]):
             for holder in port["listeners"]:
                 if holder["unit"] != f"{self.name}.service":
-                    raise ResourceError(f"{port['address']}:{port['port']} is held by {ports.who(holder)}.", f"{ports.stop(holder, port['port'])} or choose another port.")
+                    raise ResourceError(
+                        f"{port['address']}:{port['port']} is held by {ports.who(holder)}.", f"{ports.stop(holder, port['port'])} or choose another port."
+                    )
 
     def _written(self, files: dict[str, str]) -> str:
         folder = tempfile.mkdtemp(prefix="conf-", dir=self.desired["directory"])

@@ -14,7 +14,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables imp
 
 NAME = "nemoclaw_proxy"
 SETTINGS = ("address", "port", "exempt_tags", "body_mb", "timeout")
-EVERYWHERE = "0.0.0.0"  # noqa: S104  # a word of the configuration
+EVERYWHERE = "0.0.0.0"  # a word of the configuration
 HOST = "127.0.0.1"
 
 

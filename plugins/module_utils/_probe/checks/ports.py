@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import result
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.listeners import STALE_PROXY
 
 if t.TYPE_CHECKING:
     from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import Facts, Results
@@ -54,6 +55,8 @@ def stop(holder: Facts, port: int) -> str:
     """What a person can do about it; an unfinished sentence."""
     if holder["process"] == "docker-proxy":
         return f"Find the container with 'docker ps --filter publish={port}' and stop it,"
+    if holder["process"] == STALE_PROXY:
+        return f"Stop it ('kill {holder['pid']}') and do not use NemoClaw's own command line beside the fleet's, which starts it again,"
     if holder["unit"]:
         return f"Stop it ('systemctl disable --now {holder['unit']}')"
     return f"Stop it ('kill {holder['pid']}')" if holder["pid"] else f"Find its program with 'ss -ltnp sport = :{port}' as root and stop it,"
