@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, openshell, proxy, registry, serving
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, images, openshell, proxy, registry, serving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback, network
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose import Composed
 
@@ -212,7 +212,8 @@ def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[s
     chosen = inputs.variables.get("nemoclaw_images", {}).get(agent, {})
     source = chosen.get("source", "build")
     if source == "pull":
-        return {"name": chosen["name"], "reference": chosen["name"], "source": source}
+        name = images.named(chosen["name"], inputs.variables)
+        return {"name": name, "reference": name, "source": source, **images.mirrors(inputs.variables)}
     if source == "archive":
         return {"name": chosen["name"], "reference": chosen["name"], "source": source, "archive": f"{owner['state_dir']}/images/{agent}.tar"}
     folder = f"agents/{agent}"
@@ -221,7 +222,7 @@ def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[s
     arguments = {"BASE_IMAGE": chosen.get("base", manifest["base_image"]), "VERSION_MIN": str(manifest["version_min"])}
     labels = {"nemoclaw.fleet/agent": agent}
     inputs_of = {"files": files, "build_args": arguments, "labels": labels, "dockerfile": manifest["dockerfile"]}
-    return {"name": f"nemoclaw/{agent}", "reference": build_name(f"nemoclaw/{agent}", **inputs_of), "source": source, **inputs_of}
+    return {"name": f"nemoclaw/{agent}", "reference": build_name(f"nemoclaw/{agent}", **inputs_of), "source": source, **inputs_of, **images.mirrors(inputs.variables)}
 
 
 def _registered(inputs: Inputs, owner: dict[str, t.Any], inference: dict[str, t.Any], sandbox: dict[str, t.Any], made: dict[str, t.Any]) -> dict[str, t.Any]:

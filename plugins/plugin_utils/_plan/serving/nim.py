@@ -10,13 +10,13 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import mirrored, registry_of, split
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import images
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest
 
 NAME = "nemoclaw_nim"
 PROVIDER = "nim"
-MIRRORS = "nemoclaw_image_mirrors"
 KEYS = ("NGC_API_KEY", "NVIDIA_API_KEY")
 FILE = "/etc/nemoclaw/nim/ngc-api-key"
 OURS = {"NIM_SERVED_MODEL_NAME": f"set {NAME}.served_model", "NIM_CACHE_PATH": f"set {NAME}.cache_dir", "NIM_SERVER_PORT": f"set {NAME}.port"}
@@ -201,7 +201,7 @@ def _removal(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[dict[s
 def _login(variables: dict[str, t.Any], data: dict[str, t.Any], image: str) -> dict[str, t.Any] | None:
     """Who pulls. The NGC API key goes to its own registry only; another one has users of its own, or none."""
     chosen = _chosen(variables)
-    registry = registry_of(mirrored(image, variables.get(MIRRORS, {})))
+    registry = registry_of(mirrored(image, variables.get(images.NAME, {})))
     own = chosen.get("registry", {})
     if not own and registry != data["registry"]:
         return None
@@ -215,14 +215,13 @@ def _login(variables: dict[str, t.Any], data: dict[str, t.Any], image: str) -> d
 
 
 def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any], model: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    chosen, user, mirrors = _chosen(variables), variables["nemoclaw_user"], variables.get(MIRRORS, {})
+    chosen, user = _chosen(variables), variables["nemoclaw_user"]
     home = ((facts.get("users") or {}).get(user) or {}).get("home") or f"/home/{user}"
     cache, there = chosen.get("cache_dir", f"{home}/.cache/nim"), room(variables, facts)
-    # one by digest cannot be given another name than the mirror's
-    image = mirrored(model["image"], mirrors) if "@" in model["image"] else model["image"]
+    image = images.named(model["image"], variables)
     login = _login(variables, data, image)
     pull = {
-        **({"mirrors": mirrors} if mirrors else {}),
+        **images.mirrors(variables),
         **({"auth": {key: login[key] for key in ("username", "credential")}} if login else {}),
         "stall_timeout": data["stall_timeout"],
     }

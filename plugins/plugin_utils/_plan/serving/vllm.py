@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import images
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, vllm_flags
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest, network
@@ -218,7 +219,7 @@ def _version(text: str) -> list[int]:
 
 
 def _image(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any]) -> str:
-    return _chosen(variables).get("image") or chosen.data["images"].get(facts["arch"], "")
+    return images.named(_chosen(variables).get("image") or chosen.data["images"].get(facts["arch"], ""), variables)
 
 
 def _devices(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any]) -> list[str]:
@@ -292,7 +293,7 @@ def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[st
     return [
         {"resource": "secret", "path": server["key_file"], "bytes": 32, "owner": "root", "group": "root", "mode": "0600"},
         *([{"resource": "credential", "path": f"{FILES}/hf-token", "credential": token, "owner": user, "group": user, "mode": "0600"}] if token else []),
-        {"resource": "image", "name": image, "source": "pull", "stall_timeout": stall},
+        {"resource": "image", "name": image, "source": "pull", "stall_timeout": stall, **images.mirrors(variables)},
         {"resource": "weights", **weights, **token_file, "cache_dir": cache, "user": user, "image": image, "stall_timeout": stall},
         {"resource": "vllm", **server},
         unit_of(data["container"], blueprint),
