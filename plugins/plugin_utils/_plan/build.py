@@ -222,7 +222,8 @@ def _image(inputs: Inputs, owner: dict[str, t.Any], agent: str, manifest: dict[s
     arguments = {"BASE_IMAGE": chosen.get("base", manifest["base_image"]), "VERSION_MIN": str(manifest["version_min"])}
     labels = {"nemoclaw.fleet/agent": agent}
     inputs_of = {"files": files, "build_args": arguments, "labels": labels, "dockerfile": manifest["dockerfile"]}
-    return {"name": f"nemoclaw/{agent}", "reference": build_name(f"nemoclaw/{agent}", **inputs_of), "source": source, **inputs_of, **images.mirrors(inputs.variables)}
+    reference = build_name(f"nemoclaw/{agent}", **inputs_of)
+    return {"name": f"nemoclaw/{agent}", "reference": reference, "source": source, **inputs_of, **images.mirrors(inputs.variables)}
 
 
 def _registered(inputs: Inputs, owner: dict[str, t.Any], inference: dict[str, t.Any], sandbox: dict[str, t.Any], made: dict[str, t.Any]) -> dict[str, t.Any]:
