@@ -236,6 +236,7 @@ def _tls(host: str, port: int, text: str) -> str:
         ("WRONG_VERSION_NUMBER", "does not speak TLS; with http:// instead of https:// it may answer"),
         ("self-signed", "has a certificate that no CA known to this host has signed"),
         ("self signed", "has a certificate that no CA known to this host has signed"),
+        ("signature failure", "has a certificate that no CA known to this host has signed"),
         ("unable to get local issuer", "has a certificate of a CA that this host does not know"),
         ("expired", "has a certificate that has expired"),
         ("not valid for", "has a certificate for another name"),
