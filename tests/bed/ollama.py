@@ -20,6 +20,7 @@ MODULE = "github.com/ollama/ollama"
 ROOT = CACHE / "ollama" / VERSION
 PROGRAM = ROOT / "ollama"
 ARCHIVE = ROOT / f"ollama-linux-{VERSION}.tgz"
+CHECKSUM = ARCHIVE.with_suffix(".tgz.sha256")
 # headers that the module's C++ parts want and its zip lacks
 HEADERS = ("nlohmann-json3-dev", "libstb-dev", "libminiaudio-dev")
 
@@ -39,6 +40,7 @@ def ensure() -> Path:
             build(ROOT / "build")
         if not ARCHIVE.exists():
             pack(ARCHIVE.with_suffix(".partial"))
+            CHECKSUM.write_text(hashlib.sha256(ARCHIVE.read_bytes()).hexdigest())
     return ARCHIVE
 
 
@@ -70,5 +72,5 @@ def pack(partial: Path) -> None:
     partial.rename(ARCHIVE)
 
 
-def checksum() -> str:
-    return hashlib.sha256(ensure().read_bytes()).hexdigest()
+if __name__ == "__main__":
+    print(ensure())
