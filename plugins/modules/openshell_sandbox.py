@@ -67,9 +67,16 @@ options:
         description: Environment of O(files[].validate), C({path}) as there.
         type: dict
   rebuild:
-    description: Whether a sandbox may be deleted and made anew when it must. The files in it are lost.
+    description:
+      - Whether a sandbox may be made anew when it must.
+      - What it has in C(/sandbox) beyond its image is kept on the host, another sandbox is tried beside it with these files, and only then takes its place.
+      - Where O(unit) runs in it, it is stopped meanwhile.
     type: bool
     default: false
+  unit:
+    description: The systemd unit of what runs in the sandbox. It is started again in any case.
+    type: str
+    default: ""
   timeout:
     description: Seconds to wait for a phase.
     type: int
@@ -110,6 +117,7 @@ changes:
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.containers import start_by_labels
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import converge
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.snapshot import Snapshot
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.spec import client_of, desired_of, openshell_module
 
 FILE = {
@@ -134,13 +142,16 @@ def main() -> None:
             "labels": {"type": "dict"},
             "files": {"type": "list", "elements": "dict", "options": FILE},
             "rebuild": {"type": "bool", "default": False},
+            "unit": {"type": "str", "default": ""},
             "timeout": {"type": "int", "default": 300},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("image", "policy"))],
     )
-    names = ("name", "image", "policy", "cpu", "memory", "cdi_devices", "mounts", "labels", "files", "rebuild", "timeout", "state")
-    converge(module, [Sandbox(desired_of(module, *names), client_of(module), start_by_labels)])
+    names = ("name", "image", "policy", "cpu", "memory", "cdi_devices", "mounts", "labels", "files", "rebuild", "unit", "timeout", "state")
+    client = client_of(module)
+    snapshot = Snapshot(client, module.params["name"])
+    converge(module, [Sandbox(desired_of(module, *names), client, start_by_labels, snapshot)])
 
 
 if __name__ == "__main__":

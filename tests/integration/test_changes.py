@@ -186,6 +186,7 @@ def test_rebuild_when_allowed(onboarded):
     assert unchanged(run, "h3")
     assert "sandbox/assistant" in resources(predicted(run, "h2"))
     assert answer(run, "h2") == ANSWER
+    assert onboarded.inside("h2", "cat /sandbox/notes") == "mine"
     container = onboarded["h2"].sh("docker ps --quiet --filter label=openshell.ai/sandbox-name=assistant")
     assert onboarded["h2"].sh(f"docker inspect --format '{{{{.HostConfig.Memory}}}}' {container}") == str(3 * 2**30)
     again = onboarded.play("onboard.yml")

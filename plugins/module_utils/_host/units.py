@@ -38,6 +38,19 @@ def properties(name: str, *names: str) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in systemctl("show", name, "-p", ",".join(names)).splitlines())
 
 
+@contextlib.contextmanager
+def stopped(name: str | None) -> t.Iterator[None]:
+    """Without a unit, that runs again afterwards in any case if it ran before."""
+    running = bool(name) and properties(name, "ActiveState").get("ActiveState") not in ("inactive", "failed")
+    if running:
+        systemctl("stop", name)
+    try:
+        yield
+    finally:
+        if running:
+            systemctl("start", "--no-block", name)
+
+
 def running_digest(pid: int) -> str:
     """The configuration digest that a running process was started with: what is on disk may have moved on without it."""
     try:

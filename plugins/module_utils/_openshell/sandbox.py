@@ -10,10 +10,12 @@ import json
 import time
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import stopped
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import exec as inside
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell, OpenShellError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.fingerprints import Fingerprints
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.policy import Policy, policy_file
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.snapshot import Snapshot
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 SPEC_LABEL = "nemoclaw.fleet/spec"
@@ -21,7 +23,10 @@ SPEC_LABEL = "nemoclaw.fleet/spec"
 PATIENCE = 30
 # what only a new container can change
 SPEC_FIELDS = ("image", "cpu", "memory", "cdi_devices", "mounts")
-REBUILD_REMEDY = "Set nemoclaw_allow_rebuild: true to delete and create it again (the files in it are lost), or take the change back."
+REBUILD_REMEDY = "Set nemoclaw_allow_rebuild: true to make it anew (its files are carried over), or take the change back."
+NAME_LENGTH = 19
+# of the sandbox that is tried beside one that is rebuilt
+TRIAL, TRIAL_LABEL = "-new", "nemoclaw.fleet/instead-of"
 
 
 def spec(desired: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -43,15 +48,19 @@ def driver_config(desired: dict[str, t.Any]) -> dict[str, t.Any]:
 class Sandbox(Resource):
     """C({name, image, policy, cpu, memory, mounts, cdi_devices, files, labels, rebuild, timeout}), C(timeout) in seconds.
 
-    C(files) are C({path, content, mode, validate, validate_env}); C(start) brings a container back by the labels that OpenShell gave it.
+    C(files) are C({path, content, mode, validate, validate_env}); C(unit) runs in the sandbox; C(start) brings a container back by the labels that
+    OpenShell gave it; C(snapshot) carries what else is in its home over to another one.
     """
 
     kind = "sandbox"
 
-    def __init__(self, desired: dict[str, t.Any], client: OpenShell, start: t.Callable[[dict[str, str]], bool] | None = None) -> None:
+    def __init__(
+        self, desired: dict[str, t.Any], client: OpenShell, start: t.Callable[[dict[str, str]], bool] | None = None, snapshot: Snapshot | None = None
+    ) -> None:
         super().__init__(desired)
         self.client = client
         self._start = start
+        self._snapshot = snapshot
 
     @property
     def _timeout(self) -> int:
@@ -123,17 +132,62 @@ class Sandbox(Resource):
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if self.absent:
             self._delete()
+            if self._snapshot:
+                self._snapshot.drop()
             return
         if state and self.spec_changes(state):
             if not self.desired.get("rebuild"):
                 fields = ", ".join(change.field for change in self.spec_changes(state))
                 raise ResourceError(f"The sandbox {self.name} must be rebuilt: {fields} changed.", REBUILD_REMEDY)
-            self._delete()
-            state = {}
+            with stopped(self.desired.get("unit")):
+                self._rebuild()
+                self._fill()
+            return
         if not state:
             self._create()
         elif state["phase"] != "Ready":
             self._revive(state["phase"])
+        self._fill()
+
+    def _rebuild(self) -> None:
+        """Another sandbox in the place of this one. It is tried beside it, with its files; until that works, nothing happens to this one."""
+        if self._snapshot:
+            self._snapshot.take()
+            self._try(self._snapshot)
+        self._delete()
+        self._create()
+
+    def _try(self, snapshot: Snapshot) -> None:
+        name = f"{self.name[: NAME_LENGTH - len(TRIAL)].rstrip('-')}{TRIAL}"
+        labels = {**(self.desired.get("labels") or {}), TRIAL_LABEL: self.name}
+        trial = Sandbox({**self.desired, "name": name, "labels": labels, "rebuild": False}, self.client)
+        if found := self.client.find("sandbox", "get", name):
+            if found.get("labels", {}).get(TRIAL_LABEL) != self.name:
+                raise ResourceError(f"To rebuild {self.name}, another one is tried as {name}, and there is such a sandbox.", f"Delete or rename {name}.")
+            trial._delete()
+        try:
+            trial._create()
+            if snapshot.exists:
+                snapshot.restore(name)
+            trial._write_files()
+        except ResourceError as error:
+            if not snapshot.pending:
+                snapshot.drop()
+            said = f"The sandbox {self.name} is as it was; another one in its place does not work: {error.message}"
+            raise ResourceError(said, error.remedy) from error
+        finally:
+            if self.client.find("sandbox", "get", name):
+                trial._delete()
+
+    def _fill(self) -> None:
+        """What was kept goes into a new sandbox, also after a rebuild that was interrupted; then the files of the plan."""
+        if self._snapshot:
+            if self._snapshot.pending:
+                self._snapshot.restore(self.name)
+            self._snapshot.drop()
+        self._write_files()
+
+    def _write_files(self) -> None:
         differing = {change.resource.partition(":")[2] for change in self._file_changes(self.read())}
         for entry in self._files:
             if entry["path"] in differing:
@@ -172,6 +226,7 @@ class Sandbox(Resource):
     def _delete(self) -> None:
         self.client.call("sandbox", "delete", self.name, timeout=120)
         self._await(lambda found: not found, "be deleted")
+        Fingerprints(self.client.account, self.client.gateway).record(f"sandbox/{self.name}", None)
 
     def _revive(self, phase: str) -> None:
         """Bring a sandbox back with its files: a stopped one by OpenShell, one in Error by starting its container.
