@@ -1,50 +1,68 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Streams of small chunks: a backend that writes them, a process each, and a client that reads many and says what it saw."""
+"""Streams of small chunks: a backend of two processes that writes them, and a client that reads many and says what it saw."""
 
 from __future__ import annotations
 
-import os
+import contextlib
 import selectors
-import signal
 import socket
 import statistics
 import time
 
 SIZE = 97
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"%x\r\n%s\r\n" % (SIZE, b"x" * SIZE)
 
 
 def serve(listener: socket.socket) -> None:
-    """/0 writes chunks as fast as they go, /5 one every 5 ms with the time in it. A process for each connection, until the client has gone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    """/0 writes chunks as fast as they go, one a call; /5 one every 5 ms with the time in it. Until the client has gone."""
+    listener.setblocking(False)
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    due: dict[socket.socket, float] = {}
+    pauses: dict[socket.socket, float] = {}
+    left: dict[socket.socket, bytes] = {}
     while True:
-        connection, _peer = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for key, _events in selector.select(max(0, min(due.values(), default=9e9) - time.monotonic()) if due else None):
+            connection = key.fileobj
             try:
-                _stream(connection)
+                if connection is listener:
+                    selector.register(_accepted(listener), selectors.EVENT_READ)
+                elif key.events == selectors.EVENT_READ:
+                    request = connection.recv(65536)
+                    if not request:
+                        raise ConnectionError
+                    pauses[connection] = int(request.split()[1][1:]) / 1000
+                    connection.send(HEAD)
+                    if pauses[connection]:
+                        due[connection] = time.monotonic()
+                    else:
+                        selector.modify(connection, selectors.EVENT_WRITE)
+                else:
+                    for _call in range(100):
+                        rest = left.pop(connection, CHUNK)
+                        if (sent := connection.send(rest)) < len(rest):
+                            left[connection] = rest[sent:]
+                            break
+            except BlockingIOError:
+                pass
             except OSError:
-                os._exit(0)
-        connection.close()
+                selector.unregister(connection)
+                due.pop(connection, None)
+                connection.close()
+        now = time.monotonic()
+        for connection in [connection for connection, when in due.items() if when <= now]:
+            due[connection] += pauses[connection]
+            with contextlib.suppress(OSError):
+                connection.send(b"%x\r\n%s\r\n" % (SIZE, (b"@%.6f;" % time.monotonic()).ljust(SIZE, b"x")))
 
 
-def _stream(connection: socket.socket) -> None:
-    request = b""
-    while b"\r\n\r\n" not in request:
-        request += connection.recv(65536) or os._exit(0)
-    pause = int(request.split()[1][1:]) / 1000
-    connection.sendall(HEAD)
-    if not pause:
-        chunk = b"%x\r\n%s\r\n" % (SIZE, b"x" * SIZE)
-        while True:
-            connection.send(chunk)
-    due = time.monotonic()
-    while True:
-        connection.sendall(b"%x\r\n%s\r\n" % (SIZE, (b"@%.6f;" % time.monotonic()).ljust(SIZE, b"x")))
-        due += pause
-        time.sleep(max(0, due - time.monotonic()))
+def _accepted(listener: socket.socket) -> socket.socket:
+    connection, _peer = listener.accept()
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def read(port: int, token: str, pause: int, count: int, seconds: float) -> dict[str, float]:

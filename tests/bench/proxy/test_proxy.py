@@ -72,13 +72,15 @@ def small(tmp_path_factory):
 def streaming(tmp_path_factory):
     """Before a backend that streams."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    backend = multiprocessing.get_context("fork").Process(target=streams.serve, args=(listener,))
-    backend.start()
+    backends = [multiprocessing.get_context("fork").Process(target=streams.serve, args=(listener,), daemon=True) for _process in range(2)]
+    for backend in backends:
+        backend.start()
     behind = Behind(tmp_path_factory.mktemp("nginx"), listener.getsockname()[1])
     yield behind
     behind.stop()
-    backend.terminate()
-    backend.join()
+    for backend in backends:
+        backend.terminate()
+        backend.join()
 
 
 def requests_a_second(port: int, connections: int, script: Path) -> float:
