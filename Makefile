@@ -57,7 +57,7 @@ e2e: ## the playbooks on a fleet with the real OpenShell, and the recordings onc
 	@$(RUN) pytest tests/integration tests/checks/test_replay.py tests/checks/test_policies.py -m real --require-real $(ARGS)
 
 bench: ## what an unchanged onboarding costs (on the fleet of make demo), and the proxy against others
-	@$(RUN) env NEMOCLAW_BENCH=1 pytest tests/bench $(ARGS)
+	@$(RUN) pytest tests/bench $(ARGS)
 
 docs: ## lint the plugin documentation and build the reference into docs/_build
 	@mkdir -p docs/_build

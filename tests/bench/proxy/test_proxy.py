@@ -23,8 +23,6 @@ from tests.bench.proxy import streams
 from tests.proxy.backend import Backend
 from tests.proxy.conftest import TOKEN, Nginx, eventually, free_port
 
-pytestmark = pytest.mark.skipif("NEMOCLAW_BENCH" not in os.environ, reason="a bench; `make bench` runs it")
-
 ROUNDS = 3
 SECONDS = 2.0
 SMALL = {"GET 1": (1, ""), "GET 16": (16, ""), "GET 64": (64, ""), "POST 64": (64, 'wrk.method = "POST" wrk.body = string.rep("x", 1000)')}
