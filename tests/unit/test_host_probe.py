@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -616,6 +617,19 @@ def test_this_machine(monkeypatch):
     assert found["disks"]["/"]["total_gb"] >= found["disks"]["/"]["free_gb"] >= 0
     assert "127.0.0.1" in found["networks"]["addresses"].values()
     assert {one["name"] for one in suite.run(found, LIMITS)} >= {"platform", "init", "docker_present", f"port_{port}", "gpu"}
+
+
+def test_a_proxy_that_nemoclaw_left_behind_is_named(host_facts):
+    """Its process is an interpreter; what is told is what it is, and that nothing else brings it back."""
+    script = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", script, "scripts/ollama-auth-proxy.js"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stale:
+        port = int(stale.stdout.readline())
+        wanted = {"port": port, "address": "0.0.0.0", "purpose": "proxy", "ours": "nemoclaw-proxy.service", "variable": "nemoclaw_proxy.port"}
+        (found,) = listeners.read(Host(), [wanted])
+        stale.stdin.close()
+    fault = failed(change(host_facts, "ports", [found]))[f"port_{port}"]
+    assert f"held by NemoClaw's own Ollama proxy (pid {stale.pid}" in fault["detail"]
+    assert f"Stop it ('kill {stale.pid}') and do not use NemoClaw's own command line" in fault["remedy"]
 
 
 def test_a_host_that_has_nothing_is_told_so_without_a_crash(tmp_path):

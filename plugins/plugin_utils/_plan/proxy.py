@@ -47,8 +47,6 @@ def problems(variables: dict[str, t.Any], servers: t.Collection[str]) -> t.Itera
         if not _server(backend.get("url", "")):
             remedy = "Give it as http://127.0.0.1:8000, without a path."
             yield Problem(f"{where}.url", f"{backend.get('url', '')!r} is no http URL of a server on the host's loopback.", remedy)
-        if "port" not in backend:
-            yield Problem(f"{where}.port", "is missing.", "Give each backend its own port.")
 
 
 def endpoint(variables: dict[str, t.Any], backend: str) -> tuple[str, str]:

@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: nemoclaw.fleet contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proxy in the plan: where it listens and what for, which endpoint takes its token, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy
+from tests.unit.test_plan import FACTS, TYPICAL, plan, run
+
+LLAMA = {"name": "llama", "port": 11435, "url": "http://127.0.0.1:8081"}
+OTHER = {"name": "other", "port": 11500, "url": "http://localhost:9000"}
+
+
+def resources(proxy, **given):
+    made = plan({**TYPICAL, "nemoclaw_proxy": proxy, **given}, facts=FACTS)["proxy"]
+    return {entry["resource"]: entry for entry in made.get("resources", [])}
+
+
+def servers(proxy):
+    """C(backend: [listen, …]) of nginx.conf."""
+    config = resources(proxy)["proxy"]["config"]
+    blocks = re.findall(r"upstream (\S+) \{\n\s+server (\S+);.*?server \{\n(.*?)\n\s+if", config, re.DOTALL)
+    return {(name, server): re.findall(r"listen ([^;]+);", listens) for name, server, listens in blocks}
+
+
+def test_there_is_none_where_nobody_asked():
+    assert plan(TYPICAL)["proxy"] == {}
+    assert resources({"port": 11500}) == {}
+
+
+def test_one_server_block_for_each_backend():
+    found = servers({"backends": [LLAMA, OTHER]})
+    assert found == {("llama", "127.0.0.1:8081"): ["0.0.0.0:11435"], ("other", "localhost:9000"): ["0.0.0.0:11500"]}
+
+
+@pytest.mark.parametrize(
+    ("address", "plain", "tls"),
+    [
+        ("0.0.0.0", ["0.0.0.0:11435"], ["0.0.0.0:11435 ssl", "127.0.0.1:11435", "172.30.200.1:11435"]),
+        ("127.0.0.1", ["127.0.0.1:11435", "172.30.200.1:11435"], ["127.0.0.1:11435", "172.30.200.1:11435"]),
+        ("192.0.2.7", ["192.0.2.7:11435", "127.0.0.1:11435", "172.30.200.1:11435"], ["192.0.2.7:11435 ssl", "127.0.0.1:11435", "172.30.200.1:11435"]),
+    ],
+)
+def test_host_and_sandboxes_always_reach_it_and_only_others_need_tls(address, plain, tls):
+    assert [*servers({"address": address, "backends": [LLAMA]}).values()] == [plain]
+    assert [*servers({"address": address, "backends": [LLAMA], "tls": {"source": "own"}}).values()] == [tls]
+
+
+def test_an_endpoint_behind_it_takes_its_token():
+    given = {"provider": "custom", "model": "m", "endpoint_url": "http://127.0.0.1:11435/v1"}
+    made = plan({**TYPICAL, "nemoclaw_inference": given, "nemoclaw_credentials": {}, "nemoclaw_proxy": {"backends": [LLAMA]}})
+    assert made["inference"]["key_file"] == "/etc/nemoclaw/proxy/token"
+
+
+def test_the_probe_asks_for_its_ports():
+    result = run({**TYPICAL, "nemoclaw_proxy": {"backends": [LLAMA, OTHER]}}, facts=None)
+    found = {port["port"]: (port["variable"], port["ours"]) for port in result["ports"]}
+    assert found[11435] == ("nemoclaw_proxy.port", "nemoclaw-proxy.service")
+    assert found[11500] == ("nemoclaw_proxy.backends.other.port", "nemoclaw-proxy.service")
+
+
+def test_it_can_be_removed():
+    found = resources({"state": "absent"})
+    assert {name: entry["state"] for name, entry in found.items()} == {"unit": "absent", "proxy": "absent"}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "variable", "problem"),
+    [
+        ({"backends": [{**LLAMA, "url": "http://192.0.2.1:8081"}]}, "nemoclaw_proxy.backends[0].url", "no http URL of a server on the host's loopback"),
+        ({"backends": [{**LLAMA, "url": "https://127.0.0.1:8081"}]}, "nemoclaw_proxy.backends[0].url", "no http URL"),
+        ({"backends": [{**LLAMA, "url": "http://127.0.0.1:8081/v1"}]}, "nemoclaw_proxy.backends[0].url", "no http URL"),
+        ({"backends": [{"name": "llama", "url": LLAMA["url"]}]}, "nemoclaw_proxy.backends[0].port", "is missing"),
+        ({"backends": [LLAMA, {**OTHER, "name": "llama"}]}, "nemoclaw_proxy.backends[1].name", "is there twice"),
+        ({"backends": [LLAMA, {**OTHER, "port": 11435}]}, "nemoclaw_proxy.backends.other.port", "11435 is used by nemoclaw_proxy.port too"),
+        ({"backends": [{**LLAMA, "port": 18789}]}, "nemoclaw_proxy.port", "18789 is used by nemoclaw_sandboxes[0].dashboard_port too"),
+        ({"backends": [LLAMA], "tls": {"source": "files", "key": "/k"}}, "nemoclaw_proxy.tls.certificate", "the source files needs it"),
+        ({"address": "everywhere"}, "nemoclaw_proxy.address", "right form"),
+        ({"backends": [{**LLAMA, "name": "a b; }"}]}, "nemoclaw_proxy.backends[0].name", "right form"),
+    ],
+)
+def test_a_mistake_is_said(proxy, variable, problem):
+    result = run({**TYPICAL, "nemoclaw_proxy": proxy})
+    assert [(error["variable"], problem in error["problem"]) for error in result.get("errors", [])] == [(variable, True)], result.get("msg")
+
+
+def test_a_server_that_needs_it_keeps_it():
+    result = run({"nemoclaw_inference": {"provider": "vllm", "model": "m"}, "nemoclaw_proxy": {"state": "absent"}})
+    assert [error["variable"] for error in result["errors"]] == ["nemoclaw_proxy.state"]
+
+
+# --- what a comparison says -----------------------------------------------------------------------------------------------------------------
+
+
+def test_no_difference_holds_a_token(tmp_path):
+    token = tmp_path / "token"
+    desired = {
+        **{"name": "p", "user": "nobody", "directory": str(tmp_path), "runtime": str(tmp_path), "config": "http {}"},
+        **{"listens": [], "tokens": [str(token), str(tmp_path / "none")], "tls": {}},
+    }
+    token.write_text("a1" * 24)
+    first = Proxy(desired).changes()
+    assert {change.field for change in first} == {"configuration", "accepted.conf"}
+    assert ("a1" * 24)[12:] not in json.dumps([change.as_dict() for change in first])
+    token.write_text("b2" * 24)
+    second = Proxy(desired).changes()
+    assert [one.after for one in first if one.field == "accepted.conf"] != [one.after for one in second if one.field == "accepted.conf"]
