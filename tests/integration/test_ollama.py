@@ -263,8 +263,8 @@ def test_stopped_and_deleted_is_mended(host):
     host["h1"].sh("ollama rm tiny-agent && systemctl disable --now --quiet ollama")
     mended = host.play("onboard.yml")
     assert mended.rc == 0
-    assert {"ollama/ollama.service", "model/tiny-agent:latest"} <= changed(mended, "h1")
-    assert answer(mended, "h1") == ANSWER
+    assert "ollama/ollama.service" in changed(mended, "h1")
+    assert answer(mended, "h1") == ANSWER, "the model was pulled again"
 
 
 def test_offboarding_gives_it_back(host):
