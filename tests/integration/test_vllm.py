@@ -19,6 +19,8 @@ docker build --quiet --tag {IMAGE} /root/vllm && rm -r /root/vllm
 # the download breaks off once, and goes on
 SETTINGS = {"image": IMAGE, "gpu_memory_utilization": 0.4, "env": {"STANDIN_BREAK": "2"}}
 TOKEN = f"hf_canary{secrets.token_hex(16)}"
+OTHERS = """/opt/tiny-agent/llama-server --model /opt/tiny-agent/tiny-agent.gguf --alias tiny-agent --chat-template-file /opt/tiny-agent/last-user.jinja
+--host 127.0.0.1 --port 8200 --ctx-size 65536 --predict 256 --parallel 1 --threads 1 --temp 0""".replace("\n", " ")
 SERVED = "nvidia/NVIDIA-Nemotron-3-Nano-4B-FP8"
 
 
@@ -137,4 +139,21 @@ def test_other_settings(served, host):
     assert changed(run, host.name) == {"vllm/nemoclaw-vllm"}
     assert container(host)["Id"] != before
     assert answer(run, host.name) == ANSWER
+    assert unchanged(served.play("onboard.yml"), host.name)
+
+
+def test_it_goes_and_another_server_is_used_as_it_is(served, host):
+    """Weights stay; a server of somebody else's, on the loopback and without a key, is reached through the proxy."""
+    host.sh(f"systemd-run --quiet --unit=others {OTHERS}")
+    served.of_host[host.name] = {
+        "nemoclaw_inference": {"provider": "vllm", "endpoint_url": "http://127.0.0.1:8200/v1", "context_window": 65536, "max_tokens": 2048},
+        "nemoclaw_vllm": {"state": "absent"},
+        "nemoclaw_credentials": {},
+    }
+    host.sh("until curl -sf http://127.0.0.1:8200/v1/models; do sleep 0.2; done", timeout=30)
+    run = served.play("onboard.yml")
+    assert run.rc == 0
+    assert answer(run, host.name) == ANSWER
+    assert host.sh("docker ps --all --format '{{.Names}}' | grep vllm; ls /etc/nemoclaw/vllm; ls /etc/systemd/system | grep vllm", check=False) == ""
+    assert host.sh("ls /home/nemoclaw/.cache/huggingface/hub") == f"models--{SERVED.replace('/', '--')}"
     assert unchanged(served.play("onboard.yml"), host.name)

@@ -12,6 +12,7 @@ import pwd
 import pytest
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, weights
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
@@ -62,6 +63,13 @@ def test_devices_as_the_engine_takes_them():
 
 def test_the_engines_time_stamps():
     assert container.seconds("1970-01-02T00:00:01.500000000Z") == pytest.approx(86401.5)
+
+
+def test_a_secret_that_is_to_go_needs_no_size(tmp_path):
+    (tmp_path / "key").write_text("0123")
+    file = SecretFile({"path": str(tmp_path / "key"), "state": "absent"})
+    file.apply(file.read(), file.diff(file.read()))
+    assert not file.diff(file.read())
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------------------------------

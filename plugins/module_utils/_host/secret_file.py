@@ -42,7 +42,7 @@ class SecretFile(File):
 
     def read(self) -> dict[str, t.Any]:
         state = super().read()
-        return {**state, "made": len(read(self.name)) >= 2 * self.desired["bytes"]} if state else {}
+        return {**state, "made": len(read(self.name)) >= 2 * self.desired.get("bytes", 0)} if state else {}
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:

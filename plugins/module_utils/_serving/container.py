@@ -9,9 +9,11 @@ Private to the collection.
 from __future__ import annotations
 
 import calendar
+import contextlib
 import json
 import os
 import pwd
+import re
 import time
 import typing as t
 
@@ -41,6 +43,7 @@ DEFAULTS: dict[str, t.Any] = {
 RESTART = "unless-stopped"
 LOG_LINES = 30
 PAUSE = 1.0
+TAKEN = re.compile(r"address already in use|port is already allocated")
 REFUSED = 2  # what argparse exits with
 
 
@@ -236,12 +239,26 @@ class Container(Resource):
             ulimits=[docker.types.Ulimit(name=key, soft=value, hard=value) for key, value in wanted["ulimits"].items()],
         )
         labels = {**wanted["labels"], SPEC: json.dumps(self.spec, sort_keys=True)}
-        with translated(f"The container {name} cannot be made", self._remedy):
+        with translated(f"The container {name} cannot be made", self._remedy), self._port_is_free(name):
             engine.create_container(
                 wanted["image"], command or None, name=name, entrypoint=entrypoint or None, environment=wanted["environment"], user=self._user or None,
                 labels=labels, ports=[target], host_config=host,
             )  # fmt: skip
             engine.start(name)
+
+    @contextlib.contextmanager
+    def _port_is_free(self, name: str) -> t.Iterator[None]:
+        try:
+            yield
+        except docker.errors.APIError as error:
+            if not TAKEN.search(str(error.explanation)):
+                raise
+            remove(name)
+            port = self.desired["publish"]["port"]
+            raise ResourceError(
+                f"The container {name} cannot be made: the port {port} is taken.",
+                f"Stop what listens there ('ss -ltnp sport = :{port}' on the host names it), or give the server another port.",
+            ) from error
 
     def _started_by(self) -> tuple[list[str], list[str]]:
         """Entrypoint and command; a shell before the image's own ones reads the secrets, so that only the process itself has them."""
