@@ -100,8 +100,14 @@ def test_a_server_that_needs_it_keeps_it():
 def test_no_difference_holds_a_token(tmp_path):
     token = tmp_path / "token"
     desired = {
-        **{"name": "p", "user": "nobody", "directory": str(tmp_path), "runtime": str(tmp_path), "config": "http {}"},
-        **{"listens": [], "tokens": [str(token), str(tmp_path / "none")], "tls": {}},
+        "name": "p",
+        "user": "nobody",
+        "directory": str(tmp_path),
+        "runtime": str(tmp_path),
+        "config": "http {}",
+        "listens": [],
+        "tokens": [str(token), str(tmp_path / "none")],
+        "tls": {},
     }
     token.write_text("a1" * 24)
     first = Proxy(desired).changes()

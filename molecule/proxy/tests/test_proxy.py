@@ -24,7 +24,7 @@ def test_the_token_is_as_it_should_be(host):
 def test_whoever_has_it_is_let_in(host):
     assert ask(host, "http://127.0.0.1:11435/v1/models") == "401"
     assert ask(host, "http://127.0.0.1:11435/v1/models", bearer(host)) == "200"
-    body = "-H 'Content-Type: application/json' -d '{\"model\": \"tiny-agent\", \"messages\": [{\"role\": \"user\", \"content\": \"hello\"}]}'"
+    body = '-H \'Content-Type: application/json\' -d \'{"model": "tiny-agent", "messages": [{"role": "user", "content": "hello"}]}\''
     assert '"content"' in host.check_output(f"curl -s {bearer(host)} {body} http://127.0.0.1:11435/v1/chat/completions")
     assert ask(host, "http://127.0.0.1:11436/", bearer(host)) == "502"
 
@@ -53,7 +53,9 @@ def test_the_token_is_nowhere_else(host):
     """Neither for nginx to read, nor in what systemd and the journal show."""
     token = host.file(TOKEN).content_string.strip()
     assert host.run(f"grep -rlF {token} /etc /run /var/lib /var/log /home --exclude-dir=docker").stdout.split() == [TOKEN]
-    assert token not in host.check_output("journalctl --no-pager; systemctl show nemoclaw-proxy; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '; true")
+    assert token not in host.check_output(
+        "journalctl --no-pager; systemctl show nemoclaw-proxy; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '; true"
+    )
     assert host.run(f"runuser -u nemoclaw-proxy -- cat {TOKEN}").rc != 0
 
 
