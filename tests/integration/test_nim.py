@@ -20,7 +20,7 @@ FILE = "/etc/nemoclaw/nim/ngc-api-key"
 # without it, Debian's engine has nobody to give a container its GPUs
 HOOK = "/usr/bin/nvidia-container-runtime-hook"
 # each in a play of its own: modules as a user would call them
-LOGIN = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "nemoclaw", "store": "{{ store | default('none') }}"}}
+LOGIN = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops", "store": "{{ store | default('none') }}"}}
 PULL = {"nemoclaw.fleet.image": {"name": IMAGE, "platform": "host", "stall_timeout": 30, "auth": {"username": USER, "password": "{{ key }}"}}}
 
 
@@ -49,6 +49,10 @@ def prepared(fleet, registry) -> Fleet:
     fleet.of_host["h1"] = {}
 
 
+def change(fleet, **settings) -> None:
+    fleet.of_host["h1"]["nemoclaw_nim"] = {"model": MODEL, **settings}
+
+
 def one(fleet, tmp_path, task: dict, **variables):
     """The result of one module on the host."""
     path = tmp_path / "one.yml"
@@ -74,9 +78,9 @@ def test_login(prepared, registry, tmp_path):
     assert not one(prepared, tmp_path, LOGIN)["changed"]
     assert len(registry.asked) == count
     assert one(prepared, tmp_path, LOGIN, store="config")["changed"]
-    assert "Login Succeeded" in prepared["h1"].sh("docker --config /home/nemoclaw/.docker login nvcr.io 2>/dev/null < /dev/null")
+    assert "Login Succeeded" in prepared["h1"].sh("docker --config /home/ops/.docker login nvcr.io 2>/dev/null < /dev/null")
     assert one(prepared, tmp_path, LOGIN)["changed"]
-    assert prepared["h1"].sh("cat /home/nemoclaw/.docker/config.json") == "{}"
+    assert prepared["h1"].sh("cat /home/ops/.docker/config.json") == "{}"
 
 
 def test_a_token_that_has_expired(prepared, registry, tmp_path):
@@ -106,7 +110,7 @@ def test_one_run(prepared):
     run = prepared.play("onboard.yml")
     assert run.rc == 0
     assert answer(run, "h1") == ANSWER
-    assert {"login/nvcr.io", f"image/{IMAGE}", f"nim/{CONTAINER}", f"credential/{FILE}"} <= changed(run, "h1")
+    assert {f"image/{IMAGE}", f"nim/{CONTAINER}", f"credential/{FILE}"} <= changed(run, "h1")
     assert KEY not in run.output
     assert unchanged(prepared.play("onboard.yml"), "h1")
 
@@ -148,13 +152,13 @@ def test_after_a_reboot(prepared, registry):
 def test_one_that_does_not_come_up_leaves_the_one_before(prepared):
     """Its last words are in the message, and nothing was lost."""
     before = prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}")
-    prepared.change("h1", "nemoclaw_nim", env={"STANDIN_EXIT": "3"})
+    change(prepared, env={"STANDIN_EXIT": "3"})
     run = prepared.play("onboard.yml")
     assert run.rc != 0
     assert "ended before it answered (exit code 3). Its log ends with:" in " ".join(run.output.split())
     assert "NVIDIA Inference Microservice LLM NIM" in run.output
     assert prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}") == before
-    prepared.change("h1", "nemoclaw_nim", env={})
+    change(prepared)
     assert unchanged(prepared.play("onboard.yml"), "h1")
 
 
@@ -162,12 +166,13 @@ def test_one_that_insists_on_an_id(prepared, registry):
     """Its id is said with the setting that takes it, and taken."""
     registry.known_to(prepared["h1"])  # the reboot has made it forget
     registry.push(stand_in(own_id="own/model"), "nim/own", "1")
-    prepared.change("h1", "nemoclaw_nim", model="own-model", image="nvcr.io/nim/own:1")
+    own = {"model": "own-model", "image": "nvcr.io/nim/own:1"}
+    change(prepared, **own)
     run = prepared.play("onboard.yml")
     assert run.rc != 0
     assert "serves own/model, not own-model. " in run.output
     assert "Set nemoclaw_nim.served_model to own/model" in run.output
-    prepared.change("h1", "nemoclaw_nim", served_model="own/model")
+    change(prepared, **own, served_model="own/model")
     run = prepared.play("onboard.yml")
     assert run.rc == 0
     assert answer(run, "h1") == ANSWER
