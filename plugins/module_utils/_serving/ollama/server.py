@@ -147,6 +147,7 @@ class OllamaServer(Resource):
     def _remove(self, state: dict[str, t.Any]) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.dropin)
+        with contextlib.suppress(OSError):  # others' are beside it
             os.rmdir(os.path.dirname(self.dropin))
         if state["ours"]:
             units.systemctl("disable", "--now", self.name, check=False)
