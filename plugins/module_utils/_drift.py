@@ -31,11 +31,11 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.route im
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.sandbox import Sandbox
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.users import Users
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.nim import NimServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.program import Program as OllamaProgram
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.server import OllamaServer
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.vllm import VllmServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
 
