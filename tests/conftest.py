@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-SINGLE = ("test_enforcement", "test_rebuild", "test_ollama", "test_nim", "test_proxy")  # on one host of their own, with the quick agent
+SINGLE = ("test_enforcement", "test_rebuild", "test_blueprint", "test_ollama", "test_nim", "test_proxy")  # on one host of their own, with the quick agent
 RECENT = ("test_vllm",)  # on another one, with a newer engine
 QUICK = ("test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills")  # on the fleet with the quick agent
 

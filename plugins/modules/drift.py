@@ -63,6 +63,12 @@ applied:
   returned: always
   type: str
   sample: 9f86d081884c7d65
+planned:
+  description: In what the plan differs from the one that was applied last, a line each. Empty when there was none.
+  returned: always
+  type: list
+  elements: str
+  sample: ['inference.route.model: "small" -> "large"']
 unknown:
   description: Resources that could not be read, because their gateway does not answer.
   returned: always
@@ -74,6 +80,7 @@ unknown:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import drift
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import fail
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.plan_changes import plan_changes
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.runs import Runs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError, ansible_diff
@@ -89,6 +96,7 @@ def main() -> None:
         found = drift(plan, client, module.params["credentials"])
     except ResourceError as error:
         fail(module, error)
+    applied = Runs(f"{plan['owner']['state_dir']}/runs").applied()
     changes = [change for component in found.changes.values() for change in component]
     module.exit_json(
         changed=bool(changes) and module.check_mode,
@@ -96,7 +104,8 @@ def main() -> None:
         changes=[{"component": component, **change.as_dict()} for component, several in found.changes.items() for change in several],
         refused=[change.as_dict() for change in found.refused],
         unknown=found.unknown,
-        applied=Runs(f"{plan['owner']['state_dir']}/runs").applied().get("digest", ""),
+        applied=applied.get("digest", ""),
+        planned=plan_changes(applied, plan) if applied else [],
         differences=[str(change) for change in changes] + [f"{name}: cannot be read while the gateway does not answer" for name in found.unknown],
         diff=ansible_diff(changes),
     )
