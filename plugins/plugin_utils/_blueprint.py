@@ -33,6 +33,7 @@ class Blueprint:
 
     def __init__(self, root: pathlib.Path = BUNDLED, digest: str = "", version: str = "") -> None:
         self.root = root
+        self._parsed: dict[str, t.Any] = {}
         self.digest = self._verified(digest)
         self.data: dict[str, t.Any] = self.yaml("blueprint.yaml")
         if version and version != self.data["version"]:
@@ -57,7 +58,10 @@ class Blueprint:
         return (self.root / name).read_text(encoding="utf-8")
 
     def yaml(self, name: str) -> t.Any:
-        return yaml.load(self.text(name), Loader=LOADER)
+        """A file's data, read once for all who ask; nobody changes it."""
+        if name not in self._parsed:
+            self._parsed[name] = yaml.load(self.text(name), Loader=LOADER)
+        return self._parsed[name]
 
     def render(self, name: str, /, **values: t.Any) -> str:
         """A template of the blueprint, which may include others; a value that it lacks is an error."""
