@@ -40,7 +40,12 @@ class ActionModule(ActionBase):
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         _spec, args = self.validate_argument_spec(
-            {"facts": {"type": "dict"}, "credentials_needed": {"type": "bool", "default": True}, "approved": {"type": "path"}}
+            {
+                "facts": {"type": "dict"},
+                "credentials_needed": {"type": "bool", "default": True},
+                "host_checked": {"type": "bool", "default": True},
+                "approved": {"type": "path"},
+            }
         )
         if checking.jsonschema is None:
             raise AnsibleError(missing_required_lib("jsonschema", reason="for nemoclaw.fleet.plan, on the controller"))
@@ -99,7 +104,7 @@ class ActionModule(ActionBase):
         programs = found if variables["nemoclaw_openshell"]["source"] == "directory" else {}
         variables, composed = _plain(variables), policies.composed(facts)
         inputs = planning.Inputs((task_vars or {})["inventory_hostname"], variables, blueprint, facts, programs, composed)
-        if problems := planning.fact_problems(inputs):
+        if args["host_checked"] and (problems := planning.fact_problems(inputs)):
             return self._refused(problems)
         plan = planning.build(inputs)
         if args["approved"]:

@@ -27,6 +27,10 @@ options:
     description: Whether the credentials that the plan needs must be there.
     type: bool
     default: true
+  host_checked:
+    description: Whether what this host cannot do is refused. A plan that is only taken back needs no host that could do it.
+    type: bool
+    default: true
   approved:
     description:
       - A directory of plans on the controller, as the playbook C(nemoclaw.fleet.plan) writes them. The plan must be among them.

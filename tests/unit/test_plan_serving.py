@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.test_plan import FACTS, plan, run
 
 RUNNING = {"nemoclaw_inference": {"provider": "vllm"}, "nemoclaw_sandboxes": [{"name": "assistant"}]}
@@ -50,3 +52,12 @@ def test_nothing_runs():
 
 def test_before_the_probe_the_variables_are_fine():
     assert not run(RUNNING, facts=None).get("failed")
+
+
+@pytest.mark.parametrize("provider", ["ollama", "install-vllm", "nim", "vllm"])
+def test_what_is_only_taken_back_needs_no_host_that_could_do_it(provider):
+    """GPUs that have failed since are no reason to keep what is on a host."""
+    given = {**RUNNING, "nemoclaw_inference": {"provider": provider}}
+    made = run(given, credentials_needed=False, host_checked=False)
+    assert not made.get("failed"), made["msg"]
+    assert run(given, credentials_needed=False)["failed"]
