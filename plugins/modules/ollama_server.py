@@ -40,6 +40,10 @@ options:
     description: Settings of the service by the names of their environment variables, such as C(OLLAMA_KEEP_ALIVE). No secrets; every user can read them.
     type: dict
     default: {}
+  library:
+    description: Back end that it is to use, such as V(cuda_v13), where it has it. Its own choice when empty.
+    type: str
+    default: ""
   models_dir:
     description: Directory of the models; made for the unit's user when missing.
     type: str
@@ -134,6 +138,7 @@ def main() -> None:
             "unit": TEXT,
             "port": {"type": "int", "default": 11434},
             "environment": {"type": "dict", "default": {}},
+            "library": TEXT,
             "models_dir": TEXT,
             "user": {"type": "str", "default": "ollama"},
             "home": {"type": "str", "default": "/var/lib/ollama"},

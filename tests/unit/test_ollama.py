@@ -175,6 +175,18 @@ def test_a_release_is_downloaded_for_the_hosts_architecture():
     assert "zstd" in resource(made, "packages")["packages"]
 
 
+def test_a_back_end_that_is_there(tmp_path, monkeypatch):
+    """Of the platform's, where this Ollama has it."""
+    found = resource(plan(GIVEN, facts=facts(GB10, platform="spark", memory_mb=122570)), "ollama")
+    assert found["library"] == "cuda_v13"
+    assert resource(plan(GIVEN, facts=facts(L40S)), "ollama")["library"] == ""
+    monkeypatch.setattr(server, "LIBRARIES", (str(tmp_path),))
+    assert "LLM_LIBRARY" not in server.OllamaServer(found)._settings
+    (tmp_path / "cuda_v13").mkdir()
+    assert '"OLLAMA_LLM_LIBRARY=cuda_v13"' in server.OllamaServer(found)._settings
+    assert '"OLLAMA_LLM_LIBRARY=mine"' in server.OllamaServer({**found, "environment": {"OLLAMA_LLM_LIBRARY": "mine"}})._settings
+
+
 def test_absent():
     given = {"nemoclaw_ollama": {"state": "absent"}}
     made = plan(given, facts=facts())

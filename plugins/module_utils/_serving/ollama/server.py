@@ -28,14 +28,15 @@ MARK = "# Made by nemoclaw.fleet.\n"
 LOOPBACK = "127.0.0.1"
 ACCOUNT = "Ollama (nemoclaw.fleet)"  # the comment of an account that was made here
 GROUPS = ("render", "video")  # who may use GPUs, where a distribution has such groups
+LIBRARIES = ("/usr/local/lib/ollama", "/usr/lib/ollama", "/lib/ollama")
 ENABLED = ("enabled", "alias", "static", "generated")
 
 
 class OllamaServer(Resource):
-    """C({name, port, environment, program, unit, user, home, models_dir, timeout}): the service runs with these settings, on the loopback.
+    """C({name, port, environment, library, program, unit, user, home, models_dir, timeout}): the service runs with these settings, on the loopback.
 
     A unit that is there, of the distribution or of Ollama's installer, stays as it is and gets a drop-in; where there is none, C(unit) is the content of
-    ours. C(program) stands for the program's contents: another one is started.
+    ours. C(library) is the back end that it is to use, where it has it. C(program) stands for the program's contents: another one is started.
     """
 
     kind = "ollama"
@@ -48,7 +49,9 @@ class OllamaServer(Resource):
     @property
     def _settings(self) -> str:
         """The drop-in."""
-        environment = {**self.desired.get("environment", {}), "OLLAMA_HOST": f"{LOOPBACK}:{self.desired['port']}"}
+        library = self.desired.get("library")
+        backend = {"OLLAMA_LLM_LIBRARY": library} if library and any(os.path.isdir(f"{path}/{library}") for path in LIBRARIES) else {}
+        environment = {**backend, **self.desired.get("environment", {}), "OLLAMA_HOST": f"{LOOPBACK}:{self.desired['port']}"}
         if self.desired.get("models_dir"):
             environment["OLLAMA_MODELS"] = self.desired["models_dir"]
         lines = [f"Environment={quoted(f'{name}={value}')}\n" for name, value in sorted(environment.items())]

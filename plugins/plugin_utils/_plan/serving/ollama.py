@@ -234,6 +234,7 @@ def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[st
         "name": "ollama.service",
         "port": port(variables, blueprint),
         "environment": environment,
+        "library": data["libraries"].get((facts.get("gpu") or {}).get("platform", ""), ""),
         "program": program.get("sha256", ""),
         "unit": blueprint.render("inference/ollama.service.j2", **values),
         "timeout": data["timeout"],
