@@ -65,32 +65,48 @@ def _accepted(listener: socket.socket) -> socket.socket:
     return connection
 
 
-def read(port: int, token: str, pause: int, count: int, seconds: float) -> dict[str, float]:
-    """MB/s of payload, the median of the first bytes in ms, and for chunks with a time the 99th percentile of their delays in ms."""
-    selector = selectors.DefaultSelector()
+def opened(port: int, token: str, pause: int, count: int, first: list[float]) -> selectors.BaseSelector:
+    """So many streams, each of which has come as far as its first chunk; the seconds until then are added to C(first). What comes meanwhile is read."""
     request = f"GET /{pause} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    began, first, delays, payload = {}, [], [], 0
+    began: dict[socket.socket, float] = {}
+    selector = selectors.DefaultSelector()
     for _stream in range(count):
-        connection = socket.create_connection(("127.0.0.1", port))
-        began[connection] = time.monotonic()
+        began[connection := socket.create_connection(("127.0.0.1", port))] = time.monotonic()
         connection.sendall(request)
         selector.register(connection, selectors.EVENT_READ)
-    buffer = bytearray(1 << 18)
-    start = time.monotonic()
-    while (now := time.monotonic()) < start + seconds:
-        for key, _events in selector.select(0.1):
-            size = key.fileobj.recv_into(buffer)
-            if not size:
-                raise ConnectionError("a stream ended")
-            found = buffer.count(b"x", 0, size)
-            payload += found
-            if key.fileobj in began and found > 20:
+    while began:
+        for key, _events in selector.select(10):
+            if b"xxxxxxxx" in _received(key.fileobj) and key.fileobj in began:
                 first.append(time.monotonic() - began.pop(key.fileobj))
-            if pause:
-                now = time.monotonic()
-                delays += [now - float(part.partition(b";")[0]) for part in bytes(buffer[:size]).split(b"@")[1:]]
+    return selector
+
+
+def closed(selector: selectors.BaseSelector) -> None:
     for key in list(selector.get_map().values()):
         key.fileobj.close()
+
+
+def _received(connection: socket.socket) -> bytes:
+    if not (found := connection.recv(1 << 18)):
+        raise ConnectionError("a stream ended")
+    return found
+
+
+def read(port: int, token: str, pause: int, count: int, seconds: float) -> dict[str, float]:
+    """MB/s of payload, the median of the first bytes in ms, and for chunks with a time the 99th percentile of their delays in ms."""
+    first: list[float] = []
+    for _time in range(64 // count):
+        closed(opened(port, token, pause, count, first))
+    selector = opened(port, token, pause, count, first)
+    delays, payload, start = [], 0, time.monotonic()
+    while (now := time.monotonic()) < start + seconds:
+        for key, _events in selector.select(0.1):
+            found = _received(key.fileobj)
+            payload += found.count(b"x")
+            if pause:
+                now = time.monotonic()
+                delays += [now - float(part.partition(b";")[0]) for part in found.split(b"@")[1:]]
+    closed(selector)
     return {
         "rate": payload / (time.monotonic() - start) / 1e6,
         "first": statistics.median(first) * 1000,
