@@ -131,6 +131,15 @@ def test_environment_that_is_not_the_users(name, said):
     assert said in refused["msg"]
 
 
+def test_two_servers_on_one_port():
+    refused = run({**GIVEN, "nemoclaw_vllm": {"state": "present"}}, facts=None)
+    assert "nemoclaw_nim.port: the port 8000 is used by nemoclaw_vllm.port too." in refused["msg"]
+    assert not run({**GIVEN, "nemoclaw_vllm": {"state": "present"}, "nemoclaw_nim": {"port": 8001}}, facts=None).get("failed")
+
+
 def test_absent():
-    planned = plan({"nemoclaw_nim": {"state": "absent"}}, facts=on(L40S))["serving"]["nim"]["resources"]
-    assert [entry["resource"] for entry in planned if entry["state"] == "absent"] == ["unit", "nim", "credential", "login"]
+    """Nothing of it is left, the proxy before it included."""
+    planned = plan({"nemoclaw_nim": {"state": "absent"}}, facts=on(L40S))
+    resources = planned["serving"]["nim"]["resources"]
+    assert [entry["resource"] for entry in resources if entry["state"] == "absent"] == ["unit", "nim", "credential", "login"]
+    assert not planned["proxy"]

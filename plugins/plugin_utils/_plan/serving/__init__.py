@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
@@ -37,7 +38,21 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     """What is wrong with the variables of the servers, whatever the host."""
     for kind in wanted(variables, blueprint):
         yield from KINDS[kind].problems(variables, blueprint)
+    yield from _port_problems(variables, blueprint)
     yield from proxy.problems(variables, [kind for kind, server in servers(variables, blueprint, {}).items() if server.proxied])
+
+
+def _port_problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
+    """Two that would listen on one port."""
+    gateway = variables["nemoclaw_gateway"]
+    taken = {gateway["port"]: "nemoclaw_gateway.port", gateway["health_port"]: "nemoclaw_gateway.health_port"}
+    for kind, server in servers(variables, blueprint, {}).items():
+        port, variable = urllib.parse.urlsplit(server.url).port, f"nemoclaw_{kind}.port"
+        if kind == "running" or variables.get(f"nemoclaw_{kind}", {}).get("state") == "absent" or port is None:
+            continue
+        if port in taken:
+            yield Problem(variable, f"the port {port} is used by {taken[port]} too.", "Give each its own port.")
+        taken.setdefault(port, variable)
 
 
 def credentials(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:

@@ -179,7 +179,7 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     data = catalogue(blueprint)
     url = f"http://127.0.0.1:{_chosen(variables).get('port', data['port'])}"
     if _absent(variables):
-        return Server(url, LATER, _removal(variables, data), proxied=True)
+        return Server(url, LATER, _removal(variables, data))
     model = _model(variables, data, facts)
     if model is None:
         return Server(url, LATER, [], proxied=True)
