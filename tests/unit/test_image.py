@@ -248,7 +248,7 @@ def test_what_is_no_archive(tmp_path, repository):
 @pytest.fixture
 def registry(engine):
     with Registry() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         name = f"127.0.0.1:{server.server_port}/agent"
         yield server, name
         server.released.set()

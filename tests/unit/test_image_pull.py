@@ -84,7 +84,7 @@ def registry():
     except client.EngineUnavailable as error:
         pytest.skip(str(error))
     with Registry() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.released.set()
         server.shutdown()

@@ -45,7 +45,7 @@ def registry():
         pytest.skip(str(error))
     with Registry() as server:
         server.password = KEY
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
 

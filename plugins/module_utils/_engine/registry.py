@@ -125,17 +125,14 @@ class Registry:
         """From the registry over TLS; one that the engine takes for insecure may speak plain HTTP or have any certificate."""
         if self._base:
             return self._send(f"{self._base}{path}", accept, authorization)
-        for base in ["https", "http"] if self._insecure() else ["https"]:
-            try:
-                answer = self._send(f"{base}://{self.host}{path}", accept, authorization)
-            except RegistryError as error:
-                if base == "http" or not self._insecure():
-                    raise
-                failure = error
-                continue
-            self._base = f"{base}://{self.host}"
-            return answer
-        raise failure
+        try:
+            answer, base = self._send(f"https://{self.host}{path}", accept, authorization), "https"
+        except RegistryError:
+            if not self._insecure():
+                raise
+            answer, base = self._send(f"http://{self.host}{path}", accept, authorization), "http"
+        self._base = f"{base}://{self.host}"
+        return answer
 
     def _send(self, url: str, accept: str, authorization: str, parameters: dict[str, str] | None = None) -> t.Any:
         host = urlsplit(url).netloc
