@@ -47,7 +47,7 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
         **{f"nemoclaw_ollama.{key}": ollama[key] for key in ("port", "context_length", "keep_alive", "stall_timeout")},
         **{f"nemoclaw_vllm.{key}": vllm[key] for key in ("port", "load_timeout", "stall_timeout")},
         "nemoclaw_vllm.gpus": 1,
-        **{f"nemoclaw_nim.{key}": nim[key] for key in ("port", "load_timeout")},
+        **{f"nemoclaw_nim.{key}": nim[key] for key in ("port", "load_timeout", "stall_timeout")},
         "nemoclaw_nim.login.store": "none",
         "nemoclaw_images.<agent>.source": "build",
         "nemoclaw_images.<agent>.base": agent["base_image"],

@@ -223,7 +223,7 @@ def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[
     pull = {
         **images.mirrors(variables),
         **({"auth": {key: login[key] for key in ("username", "credential")}} if login else {}),
-        "stall_timeout": data["stall_timeout"],
+        "stall_timeout": chosen.get("stall_timeout", data["stall_timeout"]),
     }
     return [
         *([{"resource": "login", **login}] if login else []),
