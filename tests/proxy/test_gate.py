@@ -69,7 +69,7 @@ def test_a_refusal_says_what_is_missing(nginx):
             ("GET", target, 401)
             for target in (
                 "/api/tags?x", "/api/tags?", "/api/tags/", "//api/tags", "/api//tags", "/api/%74ags", "/api/x/../tags", "/./api/tags", "/api/tags/..",
-                "/API/tags",                 "/api/Tags", "/api/tags;x", "/api/tags%20", "/api/tags/../chat", "/api/generate", "/",
+                "/API/tags", "/api/Tags", "/api/tags;x", "/api/tags%20", "/api/tags/../chat", "/api/generate", "/",
             )
         ),
         # nothing to nginx, or to HTTP

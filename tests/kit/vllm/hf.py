@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands in for `hf download`: the cache's layout, files that grow under another name, and a broken download that is gone on with.

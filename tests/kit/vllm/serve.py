@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Stands in for `vllm serve`: the real one's flags, its key, its log and its list of models; llama-server answers under it.
