@@ -9,15 +9,23 @@ from pathlib import PurePosixPath
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-SINGLE = ("test_enforcement", "test_rebuild", "test_blueprint", "test_ollama", "test_nim", "test_proxy")  # on one host of their own, with the quick agent
-RECENT = ("test_vllm",)  # on another one, with a newer engine
-QUICK = ("test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills")  # on the fleet with the quick agent
+# the modules of tests/integration by the hosts that they are on; the others are on the fleet with OpenClaw
+HOSTS = {
+    "quick": ("test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills"),  # three, with an agent that starts at once
+    "single": ("test_enforcement", "test_rebuild", "test_blueprint"),  # one, with that agent
+    "served": ("test_ollama", "test_nim", "test_proxy"),  # another one, with servers of its own
+    "recent": ("test_vllm",),  # another one, whose engine knows CDI devices
+}
+
+
+def hosts(module: str) -> str:
+    return next((name for name, modules in HOSTS.items() if module in modules), "openclaw")
 
 
 def group(nodeid: str) -> str:
     path = PurePosixPath(nodeid.partition("::")[0])
     if path.parent.name == "integration":
-        return "single" if path.stem in (*SINGLE, *RECENT) else "quick" if path.stem in QUICK else "fleet"
+        return hosts(path.stem)
     if path.stem == "test_molecule":  # every scenario has hosts of its own; one goes with the replays, for four processes of one length
         return "test_replay" if "[preflight]" in nodeid else nodeid
     return path.stem if path.stem == "test_replay" else path.parent.name

@@ -3,7 +3,7 @@
 """A fleet for the tests: three hosts at their fixed addresses, on the real OpenShell where it is, else on the emulator.
 
 The modules run in the order of a host's life and share the hosts; within a module each test builds on those before it. A module can also be run alone.
-With several processes (pytest -n) one has the fleet with OpenClaw, another the one with the quick agent, a third the single host.
+With several processes (pytest -n) each has the hosts that a module is on (tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pytest
 
 from tests.bed.hosts import Bed
 from tests.bed.paths import TESTS
-from tests.conftest import QUICK, RECENT, SINGLE
+from tests.conftest import HOSTS, hosts
 from tests.integration.fleet import Fleet, QuickFleet
 
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
 REAL = BINARIES.resolve() != EMULATOR.resolve()
-ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", *QUICK, *SINGLE, *RECENT)
+ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", *(module for modules in HOSTS.values() for module in modules))
 
 
 def pytest_addoption(parser):
@@ -93,6 +93,12 @@ def single(openshell, request, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def served(openshell, request, tmp_path_factory):
+    """Another one, for servers of its own."""
+    yield from fresh_fleet(QuickFleet, "-served", openshell, request, tmp_path_factory, hosts=1)
+
+
+@pytest.fixture(scope="session")
 def recent(openshell, request, tmp_path_factory):
     """The same with an engine that knows CDI devices."""
     yield from fresh_fleet(QuickFleet, "-recent", openshell, request, tmp_path_factory, hosts=1, suites=("trixie",))
@@ -100,9 +106,8 @@ def recent(openshell, request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fleet(openshell, request) -> Fleet:
-    """The fleet of a test module: the quick one, or its single host, where any agent will do."""
-    modules = {"recent": RECENT, "single": SINGLE, "quick": QUICK}
-    return request.getfixturevalue(next((name for name, stems in modules.items() if request.path.stem in stems), "openclaw"))
+    """The hosts of a test module."""
+    return request.getfixturevalue(hosts(request.path.stem))
 
 
 @pytest.fixture(scope="module")
