@@ -11,6 +11,7 @@ import statistics
 import time
 
 SIZE = 97
+PATIENCE = 3.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"%x\r\n%s\r\n" % (SIZE, b"x" * SIZE)
 
@@ -74,10 +75,12 @@ def opened(port: int, token: str, pause: int, count: int, first: list[float]) ->
         began[connection := socket.create_connection(("127.0.0.1", port))] = time.monotonic()
         connection.sendall(request)
         selector.register(connection, selectors.EVENT_READ)
-    while began:
-        for key, _events in selector.select(10):
+    deadline = time.monotonic() + PATIENCE  # a proxy may leave some aside while others have more than it can carry
+    while began and time.monotonic() < deadline:
+        for key, _events in selector.select(0.1):
             if b"xxxxxxxx" in _received(key.fileobj) and key.fileobj in began:
                 first.append(time.monotonic() - began.pop(key.fileobj))
+    first += [PATIENCE] * len(began)
     return selector
 
 
@@ -95,7 +98,7 @@ def _received(connection: socket.socket) -> bytes:
 def read(port: int, token: str, pause: int, count: int, seconds: float) -> dict[str, float]:
     """MB/s of payload, the median of the first bytes in ms, and for chunks with a time the 99th percentile of their delays in ms."""
     first: list[float] = []
-    for _time in range(64 // count):
+    for _time in range(20 if count == 1 else 0):
         closed(opened(port, token, pause, count, first))
     selector = opened(port, token, pause, count, first)
     delays, payload, start = [], 0, time.monotonic()
