@@ -33,7 +33,7 @@ bed-images: ## build the test images, and have the sandbox images in this machin
 
 test: ## everything that can be tested on this machine
 	@$(RUN) python -m tests.bed images --load
-	@$(RUN) pytest --numprocesses=$(JOBS) --dist=loadscope $(ARGS)
+	@$(RUN) pytest --numprocesses=$(JOBS) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 unit: ## unit tests alone (seconds)
 	@$(RUN) pytest tests/unit $(ARGS)

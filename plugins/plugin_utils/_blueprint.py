@@ -28,12 +28,16 @@ def pins(root: pathlib.Path) -> str:
     return "".join(f"{hashlib.sha256(files[name].read_bytes()).hexdigest()}  {name}\n" for name in sorted(files))
 
 
+@functools.cache
+def _parsed(text: str) -> t.Any:
+    return yaml.load(text, Loader=LOADER)
+
+
 class Blueprint:
     """A verified blueprint directory. C(digest) is the SHA-256 of its manifest, which holds the SHA-256 of every other file."""
 
     def __init__(self, root: pathlib.Path = BUNDLED, digest: str = "", version: str = "") -> None:
         self.root = root
-        self._parsed: dict[str, t.Any] = {}
         self.digest = self._verified(digest)
         self.data: dict[str, t.Any] = self.yaml("blueprint.yaml")
         if version and version != self.data["version"]:
@@ -58,10 +62,8 @@ class Blueprint:
         return (self.root / name).read_text(encoding="utf-8")
 
     def yaml(self, name: str) -> t.Any:
-        """A file's data, read once for all who ask; nobody changes it."""
-        if name not in self._parsed:
-            self._parsed[name] = yaml.load(self.text(name), Loader=LOADER)
-        return self._parsed[name]
+        """A file's data. It is shared by all who ask, so nobody changes it."""
+        return _parsed(self.text(name))
 
     def render(self, name: str, /, **values: t.Any) -> str:
         """A template of the blueprint, which may include others; a value that it lacks is an error."""

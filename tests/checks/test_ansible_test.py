@@ -61,7 +61,7 @@ def ansible_test(core: str, python: Path) -> tuple[Path, dict[str, str]]:
     return venv / "bin/ansible-test", {**environment, "HOME": str(home), "PATH": path}
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", [pytest.param(core, marks=[pytest.mark.long] if core == "2.20" else []) for core in CORES])
 def test_sanity(tree, core):
     python = next(filter(None, map(interpreter, CORES[core])), None)
     if python is None:

@@ -41,7 +41,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     ours = [item for item in items if item.path.parent == Path(__file__).parent]
     ours.sort(key=lambda item: ORDER.index(item.path.stem))  # stable: within a module as written
-    items[:] = [item for item in items if item not in ours] + ours
+    items[:] = ours + [item for item in items if item not in ours]
 
 
 def pytest_generate_tests(metafunc):

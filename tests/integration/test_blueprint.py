@@ -13,6 +13,8 @@ import pytest
 from tests.bed.paths import CHECKOUT
 from tests.integration.fleet import ANSWER, Fleet, answer, predicted, resources, unchanged
 
+pytestmark = pytest.mark.long
+
 MANIFEST = "MANIFEST.sha256"
 
 

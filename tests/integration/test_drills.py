@@ -19,6 +19,7 @@ from tests.bed.paths import CHECKOUT
 from tests.bed.play import Play
 from tests.integration.fleet import ANSWER, Fleet, answer, changed, unchanged
 
+pytestmark = pytest.mark.long
 HOSTS = ("h1", "h2")
 BOTH = ",".join(HOSTS)
 STATE = "/home/nemoclaw/.nemoclaw/gateway"

@@ -163,6 +163,7 @@ def test_one_that_does_not_come_up_leaves_the_one_before(prepared):
     assert prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}") == before
 
 
+@pytest.mark.long
 def test_one_that_insists_on_an_id(prepared, registry):
     """Its id is said with the setting that takes it, and taken."""
     registry.known_to(prepared["h1"])  # the reboot has made it forget

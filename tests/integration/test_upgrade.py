@@ -27,6 +27,8 @@ import pytest
 from tests.integration.conftest import EMULATOR
 from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, resources, unchanged
 
+pytestmark = pytest.mark.long
+
 PROGRAMS = ("openshell", "openshell-gateway", "openshell-sandbox")
 STORE = "/usr/local/bin/.nemoclaw-openshell"
 BACKUPS = "/home/nemoclaw/.nemoclaw/gateway/backups"

@@ -108,6 +108,8 @@ def test_the_digest_covers_the_whole_plan():
         ("nemoclaw_inference.max_tokens", 2049),
         ("nemoclaw_images", {"openclaw": {"base": "registry.example.org/base:1"}}),
         ("nemoclaw_verify_prompt", "Are you there?"),
+        ("nemoclaw_sandbox_ready_timeout", 181),
+        ("nemoclaw_inference.probe_timeout", 61),
         ("nemoclaw_sandboxes.0.name", "helper"),
         ("nemoclaw_sandboxes.0.state", "absent"),
         ("nemoclaw_sandboxes.0.dashboard_port", 18800),
@@ -421,6 +423,8 @@ REFUSED = [
     ("nemoclaw_user", "Upper", "nemoclaw_user", "right form", "lower-case letters"),
     ("nemoclaw_allow_rebuild", "maybe", "nemoclaw_allow_rebuild", "is ", ""),
     ("nemoclaw_verify_prompt", "", "nemoclaw_verify_prompt", "is empty", ""),
+    ("nemoclaw_sandbox_ready_timeout", 0, "nemoclaw_sandbox_ready_timeout", "0 is out of range", "1 to 86400"),
+    ("nemoclaw_inference.probe_timeout", "1m", "nemoclaw_inference.probe_timeout", "'1m' is ", "1 to 3600"),
 ]  # fmt: skip
 
 

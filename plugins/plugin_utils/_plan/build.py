@@ -195,7 +195,7 @@ def _inference(inputs: Inputs) -> dict[str, t.Any]:
             "bridge": network(inputs.variables)["address"],
             "model": chosen["model"],
             "api": (chosen.get("preferred_api") or provider["apis"][0]).partition("-")[2],
-            "timeout": data["inference"]["probe_timeout"],
+            "timeout": chosen.get("probe_timeout", data["inference"]["probe_timeout"]),
         },
         "provider": {
             "name": provider["name"],
@@ -268,7 +268,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
             "bind": "127.0.0.1",
             "directives": inputs.blueprint.render("gateway/client.j2"),
             "ready": manifest["health_path"],
-            "timeout": manifest["start_timeout"],
+            "timeout": inputs.variables.get("nemoclaw_sandbox_ready_timeout", manifest["start_timeout"]),
         },
         "verify": {
             "argv": [word.replace("{prompt}", inputs.variables["nemoclaw_verify_prompt"]) for word in manifest["verify_argv"]],
