@@ -11,16 +11,15 @@ from tests.bed.paths import CHECKOUT
 
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
 LACKING = {"local_inference": ollama.missing()}  # what this machine has no way to make
+LONG = ("engine",)  # tests/integration/test_engine.py has most of it
+
+
+def marks(name: str) -> list:
+    return [pytest.mark.skipif(bool(LACKING.get(name)), reason=LACKING.get(name, "")), *([pytest.mark.long] if name in LONG else [])]
 
 
 @pytest.mark.parametrize(
-    "done",
-    [
-        pytest.param(["molecule", "test", "--scenario-name", name], marks=pytest.mark.skipif(bool(LACKING.get(name)), reason=LACKING.get(name, "")))
-        for name in SCENARIOS
-    ],
-    ids=SCENARIOS,
-    indirect=True,
+    "done", [pytest.param(["molecule", "test", "--scenario-name", name], id=name, marks=marks(name)) for name in SCENARIOS], indirect=True
 )
 def test_scenario(done):
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]

@@ -12,6 +12,8 @@ import pytest
 from tests.bed.registry import USER, Registry, stand_in
 from tests.integration.fleet import ANSWER, Fleet, answer, changed, unchanged
 
+pytestmark = pytest.mark.long
+
 KEY = f"nvapi-canary-{secrets.token_hex(16)}"
 MODEL, REPOSITORY = "meta/llama-3.1-8b-instruct", "nim/meta/llama-3.1-8b-instruct"
 IMAGE = f"nvcr.io/{REPOSITORY}:latest"
@@ -163,7 +165,6 @@ def test_one_that_does_not_come_up_leaves_the_one_before(prepared):
     assert prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}") == before
 
 
-@pytest.mark.long
 def test_one_that_insists_on_an_id(prepared, registry):
     """Its id is said with the setting that takes it, and taken."""
     registry.known_to(prepared["h1"])  # the reboot has made it forget
