@@ -18,8 +18,6 @@ def marks(name: str) -> list:
     return [pytest.mark.skipif(bool(LACKING.get(name)), reason=LACKING.get(name, "")), *([pytest.mark.long] if name in LONG else [])]
 
 
-@pytest.mark.parametrize(
-    "done", [pytest.param(["molecule", "test", "--scenario-name", name], id=name, marks=marks(name)) for name in SCENARIOS], indirect=True
-)
+@pytest.mark.parametrize("done", [pytest.param(["molecule", "test", "--scenario-name", name], id=name, marks=marks(name)) for name in SCENARIOS], indirect=True)
 def test_scenario(done):
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
