@@ -5,34 +5,23 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import File
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import PrivateFile
 
 
-class CredentialFile(File):
-    """C({path, credential, owner, group, mode}) and the value, which is in no state and no change. Where nobody gave one it is not compared."""
+class CredentialFile(PrivateFile):
+    """C({path, credential, owner, group, mode}) and the value. Where nobody gave one it is not compared."""
 
     kind = "credential"
+    mark = "current"
 
     def __init__(self, desired: dict[str, t.Any], value: str) -> None:
         super().__init__(desired)
         self.value = value
 
-    def read(self) -> dict[str, t.Any]:
-        state = super().read()
-        return {**state, "current": not self.value or secret_file.read(self.name) == self.value} if state else {}
+    def _right(self, content: str) -> bool:
+        return not self.value or content == self.value
 
-    def diff(self, state: dict[str, t.Any]) -> list[Change]:
-        if self.absent:
-            return [self.change("state", "present", "absent")] if state else []
-        return self.compare(state, {"current": True, **{key: self.desired[key] for key in ("owner", "group", "mode")}})
-
-    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
-        if self.absent:
-            os.unlink(self.name)
-            return
-        secret_file.write(self.name, self.value or secret_file.read(self.name), self.desired["owner"], self.desired["group"], self.desired["mode"])
+    def _wanted(self, content: str) -> str:
+        return self.value or content

@@ -35,23 +35,42 @@ def write(path: str, secret: str, owner: str, group: str, mode: str) -> None:
     os.replace(temporary, path)
 
 
-class SecretFile(File):
-    """C({path, bytes, owner, group, mode}): as many random bytes, written as hexadecimal digits. Made once, then kept; never part of a state or a change."""
+class PrivateFile(File):
+    """C({path, owner, group, mode}) of a file whose content is part of no state and no change; C(mark) is the field that says whether it is right."""
 
-    kind = "secret"
+    mark = ""
+
+    def _right(self, content: str) -> bool:
+        raise NotImplementedError
+
+    def _wanted(self, content: str) -> str:
+        """What is to be there, where this is now."""
+        raise NotImplementedError
 
     def read(self) -> dict[str, t.Any]:
         state = super().read()
-        return {**state, "made": len(read(self.name)) >= 2 * self.desired.get("bytes", 0)} if state else {}
+        return {**state, self.mark: self._right(read(self.name))} if state else {}
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
             return [self.change("state", "present", "absent")] if state else []
-        return self.compare(state, {"made": True, **{key: self.desired[key] for key in ("owner", "group", "mode")}})
+        return self.compare(state, {self.mark: True, **{key: self.desired[key] for key in ("owner", "group", "mode")}})
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if self.absent:
             os.unlink(self.name)
             return
-        secret = read(self.name) if state.get("made") else secrets.token_hex(self.desired["bytes"])
-        write(self.name, secret, self.desired["owner"], self.desired["group"], self.desired["mode"])
+        write(self.name, self._wanted(read(self.name)), self.desired["owner"], self.desired["group"], self.desired["mode"])
+
+
+class SecretFile(PrivateFile):
+    """C({path, bytes, owner, group, mode}): as many random bytes, written as hexadecimal digits. Made once, then kept."""
+
+    kind = "secret"
+    mark = "made"
+
+    def _right(self, content: str) -> bool:
+        return len(content) >= 2 * self.desired.get("bytes", 0)
+
+    def _wanted(self, content: str) -> str:
+        return content if self._right(content) else secrets.token_hex(self.desired["bytes"])
