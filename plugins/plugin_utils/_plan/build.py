@@ -117,8 +117,7 @@ def _local(inputs: Inputs) -> dict[str, t.Any]:
 
 def _owner(inputs: Inputs) -> dict[str, t.Any]:
     name = inputs.variables["nemoclaw_user"]
-    found = (inputs.facts.get("users") or {}).get(name) or {}
-    home = found.get("home") or f"/home/{name}"
+    home = host.home_of(name, inputs.facts)
     return {"name": name, "home": home, "state_dir": f"{home}/.nemoclaw", "groups": [inputs.blueprint.data["gateway"]["docker_group"]]}
 
 

@@ -10,6 +10,11 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import network
 
 
+def home_of(user: str, facts: dict[str, t.Any]) -> str:
+    """The home of a user that is there, or that is to be made."""
+    return ((facts.get("users") or {}).get(user) or {}).get("home") or f"/home/{user}"
+
+
 def desired(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     """C({wanted, repairs}): every repair as a resource, and the kinds that are allowed. Offboarding takes back also what an earlier plan allowed.
 

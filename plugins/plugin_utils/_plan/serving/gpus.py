@@ -41,6 +41,19 @@ def devices(facts: dict[str, t.Any]) -> list[Device]:
     return found
 
 
+def named(given: list[t.Any]) -> list[str]:
+    """GPUs that the user named, by number or by device, as CDI devices."""
+    return [str(name) if "=" in str(name) else f"{cdi.KIND}={name}" for name in given]
+
+
+def unusable(variable: str, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
+    """What is wrong with the GPUs of a host that is to serve from them."""
+    gpu = facts.get("gpu") or {"status": "none", "detail": ""}
+    if gpu["status"] != "ok":
+        remedy = gpu.get("remedy") or "Serve from a host with an NVIDIA GPU."
+        yield Problem(variable, f"the GPUs of this host cannot be used: {gpu.get('detail') or 'none found'}.", remedy)
+
+
 def of_sandbox(sandbox: dict[str, t.Any], there: list[str]) -> tuple[str, ...]:
     """The devices that a sandbox is to have: C(true) all, a number the first ones, a list itself."""
     wanted = sandbox.get("gpu") if sandbox["state"] != "absent" else False

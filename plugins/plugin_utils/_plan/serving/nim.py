@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import mirrored, registry_of, split
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import images
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import host, images
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, unit_of
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence, secret_problem, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest
 
 NAME = "nemoclaw_nim"
@@ -20,7 +19,6 @@ PROVIDER = "nim"
 KEYS = ("NGC_API_KEY", "NVIDIA_API_KEY")
 FILE = "/etc/nemoclaw/nim/ngc-api-key"
 OURS = {"NIM_SERVED_MODEL_NAME": f"set {NAME}.served_model", "NIM_CACHE_PATH": f"set {NAME}.cache_dir", "NIM_SERVER_PORT": f"set {NAME}.port"}
-SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class Room(t.NamedTuple):
@@ -89,7 +87,7 @@ def room(variables: dict[str, t.Any], facts: dict[str, t.Any]) -> Room | None:
     """The GPUs that the server gets: those named, else as many of the largest kind as are to be, all if nothing is said."""
     found, given = gpus.devices(facts), _chosen(variables).get("gpus", True)
     if isinstance(given, list):
-        names = [str(name) if "=" in str(name) else f"nvidia.com/gpu={name}" for name in given]
+        names = gpus.named(given)
         named = tuple(device for device in found if device.name in names)
         return Room(" and ".join(dict.fromkeys(device.label for device in named)), named) if len(named) == len(names) else None
     largest = next(iter(rooms(found)), None)
@@ -121,8 +119,7 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     """What is wrong with C(nemoclaw_nim), whatever the host."""
     data, chosen = catalogue(blueprint), _chosen(variables)
     if _absent(variables):
-        if variables["nemoclaw_inference"].get("provider") == PROVIDER:
-            yield Problem(f"{NAME}.state", "is absent, and the provider nim needs the server.", "Set it to present, or choose another provider.")
+        yield from absence(NAME, variables, PROVIDER)
         return
     variable, asked = _asked(variables)
     names = [model["name"] for model in data["models"]]
@@ -140,20 +137,18 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     for name in sorted(chosen.get("env", {})):
         if name in OURS:
             yield Problem(f"{NAME}.env.{name}", "is set by the plan.", f"Leave it out: {OURS[name]}.")
-        elif SECRET_NAME.search(name):
-            remedy = f"Put it into {SECRETS}; NGC_API_KEY is passed on."
-            yield Problem(f"{NAME}.env.{name}", "looks like a secret, and `docker inspect` shows the environment.", remedy)
+        else:
+            yield from secret_problem(NAME, name, "NGC_API_KEY")
 
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
     """What the GPUs of this host cannot hold, with what they are."""
     if _absent(variables):
         return
-    gpu, data = facts.get("gpu") or {"status": "none", "detail": ""}, catalogue(blueprint)
-    if gpu["status"] != "ok":
-        remedy = gpu.get("remedy") or "Serve from a host with an NVIDIA GPU."
-        yield Problem(NAME, f"the GPUs of this host cannot be used: {gpu.get('detail') or 'none found'}.", remedy)
+    if unusable := list(gpus.unusable(NAME, facts)):
+        yield from unusable
         return
+    data = catalogue(blueprint)
     found, there = gpus.devices(facts), room(variables, facts)
     shown = "; ".join(map(str, rooms(found)))
     if there is None:
@@ -216,8 +211,7 @@ def _login(variables: dict[str, t.Any], data: dict[str, t.Any], image: str) -> d
 
 def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any], model: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     chosen, user = _chosen(variables), variables["nemoclaw_user"]
-    home = ((facts.get("users") or {}).get(user) or {}).get("home") or f"/home/{user}"
-    cache, there = chosen.get("cache_dir", f"{home}/.cache/nim"), room(variables, facts)
+    cache, there = chosen.get("cache_dir", f"{host.home_of(user, facts)}/.cache/nim"), room(variables, facts)
     image = images.named(model["image"], variables)
     login = _login(variables, data, image)
     pull = {

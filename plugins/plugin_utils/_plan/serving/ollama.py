@@ -15,7 +15,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.resul
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import canonical
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, url_problem
 
 NAME = "nemoclaw_ollama"
@@ -98,8 +98,8 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     """What is wrong with C(nemoclaw_ollama), whatever the host."""
     chosen, inference = _chosen(variables), variables["nemoclaw_inference"]
     source = chosen["source"]
-    if chosen.get("state") == "absent" and inference.get("provider") == "ollama":
-        yield Problem(f"{NAME}.state", "is absent, and the provider ollama needs the server.", "Set it to present, or choose another provider.")
+    if chosen.get("state") == "absent":
+        yield from absence(NAME, variables, "ollama")
     for key in sorted(set(ONLY) & set(chosen)):
         if source not in ONLY[key]:
             yield Problem(f"{NAME}.{key}", f"is not used by the source {source}.", f"Leave it out, or set source to {' or '.join(ONLY[key])}.")

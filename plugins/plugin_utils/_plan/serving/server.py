@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 LATER = "known-after-the-probe"  # a model that only the host's facts can tell
 
 
@@ -26,6 +29,19 @@ class Server(t.NamedTuple):
     proxied: bool = False
     context_window: int = 0
     memory_mb: int = 0
+
+
+def absence(variable: str, variables: dict[str, t.Any], provider: str) -> t.Iterator[Problem]:
+    """What is wrong with a server that is to be absent."""
+    if variables["nemoclaw_inference"].get("provider") == provider:
+        yield Problem(f"{variable}.state", f"is absent, and the provider {provider} needs the server.", "Set it to present, or choose another provider.")
+
+
+def secret_problem(variable: str, name: str, passed: str) -> t.Iterator[Problem]:
+    """An entry of a container's environment that looks like a secret; C(passed) is the one that reaches it without being seen."""
+    if SECRET_NAME.search(name):
+        remedy = f"Put it into {SECRETS}; {passed} is passed on."
+        yield Problem(f"{variable}.env.{name}", "looks like a secret, and `docker inspect` shows the environment.", remedy)
 
 
 def unit_of(container: str, blueprint: Blueprint) -> dict[str, t.Any]:

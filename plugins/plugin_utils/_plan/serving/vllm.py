@@ -6,19 +6,18 @@
 from __future__ import annotations
 
 import json
-import re
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import version
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import images
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import host, images
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, vllm_flags
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, unit_of
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence, secret_problem, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest, network
 
 NAME = "nemoclaw_vllm"
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 FILES = "/etc/nemoclaw/vllm"
-SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class Recipe(t.NamedTuple):
@@ -81,8 +80,7 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     """What is wrong with C(nemoclaw_vllm), whatever the host."""
     data, chosen = catalogue(blueprint), _chosen(variables)
     if chosen.get("state") == "absent":
-        if variables["nemoclaw_inference"].get("provider") == "install-vllm":
-            yield Problem(f"{NAME}.state", "is absent, and the provider install-vllm needs the server.", "Set it to present, or choose another provider.")
+        yield from absence(NAME, variables, "install-vllm")
         return
     profile = chosen.get("profile")
     if profile and profile not in data["profiles"]:
@@ -92,10 +90,8 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     known = None if chosen.get("image") else json.loads(blueprint.text(data["flags"]))
     for word, problem, remedy in vllm_flags.faults(chosen.get("extra_args", []), known):
         yield Problem(f"{NAME}.extra_args", f"{word} {problem}", remedy)
-    for name in sorted(name for name in chosen.get("env", {}) if SECRET_NAME.search(name)):
-        yield Problem(
-            f"{NAME}.env.{name}", "looks like a secret, and `docker inspect` shows the environment.", f"Put it into {SECRETS}; HF_TOKEN is passed on."
-        )
+    for name in sorted(chosen.get("env", {})):
+        yield from secret_problem(NAME, name, "HF_TOKEN")
 
 
 def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -110,12 +106,8 @@ def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any]) -> t.It
         yield Problem(variable, f"{slug} is not for the profile {profile}.", _others(profile, data))
     if model.get("hosts", 1) > 1:
         yield Problem(variable, f"{slug} takes {model['hosts']} hosts that serve together, which is not done here.", "Choose another model.")
-    if model.get("gated") and not _has_token(variables):
+    if model.get("gated") and not _token(variables):
         yield Problem(f"{SECRETS}.HF_TOKEN", f"is missing; {model['id']} is gated.", "Accept its licence on Hugging Face, and set the token from a vault.")
-
-
-def _has_token(variables: dict[str, t.Any]) -> bool:
-    return bool(_token(variables))
 
 
 def _token(variables: dict[str, t.Any]) -> str:
@@ -129,14 +121,12 @@ def _others(profile: str, data: dict[str, t.Any]) -> str:
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
     """What this host is too small, too old or of the wrong kind for."""
-    data, gpu = catalogue(blueprint), facts.get("gpu") or {"status": "none", "detail": "", "platform": "none"}
     if _chosen(variables).get("state") == "absent":
         return
-    if gpu["status"] != "ok":
-        yield Problem(
-            NAME, f"the GPUs of this host cannot be used: {gpu['detail'] or 'none found'}.", gpu.get("remedy") or "Serve from a host with an NVIDIA GPU."
-        )
+    if unusable := list(gpus.unusable(NAME, facts)):
+        yield from unusable
         return
+    data, gpu = catalogue(blueprint), facts["gpu"]
     profile = _profile(variables, data, facts)
     if not profile:
         yield Problem(f"{NAME}.profile", f"there is none for the platform {gpu['platform']}.", f"Set it to one of {', '.join(data['profiles'])}.")
@@ -148,7 +138,7 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
         return
     if not _image(variables, chosen, facts):
         yield Problem(f"{NAME}.image", f"{chosen.slug} has no image for {facts['arch']} on the profile {profile}.", "Set it to an image of your own.")
-    if gpu.get("driver_version") and _version(gpu["driver_version"]) < _version(chosen.data["driver"]):
+    if gpu.get("driver_version") and version(gpu["driver_version"]) < version(chosen.data["driver"]):
         remedy = "Update the driver, or set nemoclaw_vllm.image to an older image that runs with it."
         yield Problem(NAME, f"the driver {gpu['driver_version']} is older than {chosen.data['driver']}, which the image needs.", remedy)
     yield from _device_problems(variables, chosen, facts)
@@ -169,7 +159,7 @@ def _device_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[st
     used = [device for device in found if device.name in names]
     least = data.get("compute_capability", "0")
     for device in used:
-        if device.capability and _version(device.capability) < _version(least):
+        if device.capability and version(device.capability) < version(least):
             problem = f"{chosen.slug} needs compute capability {least}, and {device.name} ({device.label}) has {device.capability}."
             yield Problem(variable, problem, "Choose another GPU, or another model.")
     yield from _memory_problems(variables, chosen, used)
@@ -211,10 +201,6 @@ def _disk_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str,
             )
 
 
-def _version(text: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", text)]
-
-
 # --- the server -------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +212,7 @@ def _devices(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any
     """CDI devices: those that were named, else as many of the fitting ones as are to be, one if nothing is said."""
     given = _chosen(variables).get("gpus", 1)
     if isinstance(given, list):
-        return [str(name) if "=" in str(name) else f"nvidia.com/gpu={name}" for name in given]
+        return gpus.named(given)
     fitting = [device.name for device in gpus.devices(facts) if chosen.data.get("gpus", "") in device.label]
     return fitting if given is True else fitting[:given]
 
@@ -264,8 +250,7 @@ def _removed(data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
 def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any], found: Recipe) -> list[dict[str, t.Any]]:
     data = catalogue(blueprint)
     chosen, user, token = _chosen(variables), variables["nemoclaw_user"], _token(variables)
-    home = ((facts.get("users") or {}).get(user) or {}).get("home") or f"/home/{user}"
-    cache, image = chosen.get("cache_dir", f"{home}/.cache/huggingface"), _image(variables, found, facts)
+    cache, image = chosen.get("cache_dir", f"{host.home_of(user, facts)}/.cache/huggingface"), _image(variables, found, facts)
     stall = chosen.get("stall_timeout", found.data["stall_timeout"])
     environment = {key: str(value) for key, value in chosen.get("env", {}).items()}
     token_file = {"token_file": f"{FILES}/hf-token"} if token else {}
