@@ -9,20 +9,23 @@ import selectors
 import socket
 import statistics
 import time
+import typing as t
 
 SIZE = 97
+AHEAD = 640  # chunks that a backend which waits for its reader has ready for one call
 PATIENCE = 3.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"%x\r\n%s\r\n" % (SIZE, b"x" * SIZE)
 
 
 def serve(listener: socket.socket) -> None:
-    """/0 writes chunks as fast as they go, one a call; /5 one every 5 ms with the time in it. Until the client has gone."""
+    """/N/0 writes N chunks a call, as fast as they are taken; /1/5 one every 5 ms, with the time in it. Until the client has gone."""
     listener.setblocking(False)
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     due: dict[socket.socket, float] = {}
     pauses: dict[socket.socket, float] = {}
+    texts: dict[socket.socket, bytes] = {}
     left: dict[socket.socket, bytes] = {}
     while True:
         for key, _events in selector.select(max(0, min(due.values(), default=9e9) - time.monotonic()) if due else None):
@@ -34,15 +37,16 @@ def serve(listener: socket.socket) -> None:
                     request = connection.recv(65536)
                     if not request:
                         raise ConnectionError
-                    pauses[connection] = int(request.split()[1][1:]) / 1000
+                    count, pause = map(int, request.split()[1].strip(b"/").split(b"/"))
+                    texts[connection] = CHUNK * count
                     connection.send(HEAD)
-                    if pauses[connection]:
-                        due[connection] = time.monotonic()
+                    if pause:
+                        pauses[connection], due[connection] = pause / 1000, time.monotonic()
                     else:
                         selector.modify(connection, selectors.EVENT_WRITE)
                 else:
                     for _call in range(100):
-                        rest = left.pop(connection, CHUNK)
+                        rest = left.pop(connection, texts[connection])
                         if (sent := connection.send(rest)) < len(rest):
                             left[connection] = rest[sent:]
                             break
@@ -66,52 +70,68 @@ def _accepted(listener: socket.socket) -> socket.socket:
     return connection
 
 
-def opened(port: int, token: str, pause: int, count: int, first: list[float]) -> selectors.BaseSelector:
-    """So many streams, each of which has come as far as its first chunk; the seconds until then are added to C(first). What comes meanwhile is read."""
-    request = f"GET /{pause} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    began: dict[socket.socket, float] = {}
-    selector = selectors.DefaultSelector()
-    for _stream in range(count):
-        began[connection := socket.create_connection(("127.0.0.1", port))] = time.monotonic()
-        connection.sendall(request)
-        selector.register(connection, selectors.EVENT_READ)
-    deadline = time.monotonic() + PATIENCE  # a proxy may leave some aside while others have more than it can carry
-    while began and time.monotonic() < deadline:
-        for key, _events in selector.select(0.1):
-            if b"xxxxxxxx" in _received(key.fileobj) and key.fileobj in began:
-                first.append(time.monotonic() - began.pop(key.fileobj))
-    first += [PATIENCE] * len(began)
-    return selector
+class Reader:
+    """Streams of one path that are read together, through one port or several."""
+
+    def __init__(self, path: str, token: str):
+        self.selector = selectors.DefaultSelector()
+        self.request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.close()
+
+    def open(self, port: int, count: int) -> list[float]:
+        """So many more streams, each of which has come as far as its first chunk; the seconds until then. What comes meanwhile is read."""
+        began: dict[socket.socket, float] = {}
+        first: list[float] = []
+        for _stream in range(count):
+            began[connection := socket.create_connection(("127.0.0.1", port))] = time.monotonic()
+            connection.sendall(self.request)
+            self.selector.register(connection, selectors.EVENT_READ, port)
+        deadline = time.monotonic() + PATIENCE  # a proxy may leave some aside while others have more than it can carry
+        while began and time.monotonic() < deadline:
+            for connection, _port, found in self.received():
+                if b"xxxxxxxx" in found and connection in began:
+                    first.append(time.monotonic() - began.pop(connection))
+        return first + [PATIENCE] * len(began)
+
+    def received(self) -> t.Iterator[tuple[socket.socket, int, bytes]]:
+        """What there is to read now: of which stream, through which port."""
+        for key, _events in self.selector.select(0.1):
+            if not (found := key.fileobj.recv(1 << 18)):
+                raise ConnectionError("a stream ended")
+            yield key.fileobj, key.data, found
 
 
-def closed(selector: selectors.BaseSelector) -> None:
-    for key in list(selector.get_map().values()):
-        key.fileobj.close()
+def rate(port: int, token: str, at_once: int, count: int, seconds: float) -> float:
+    """MB/s of payload in so many streams of a backend that writes C(at_once) chunks a call."""
+    with Reader(f"/{at_once}/0", token) as reader:
+        reader.open(port, count)
+        payload, start = 0, time.monotonic()
+        while time.monotonic() < start + seconds:
+            payload += sum(found.count(b"x") for _connection, _port, found in reader.received())
+        return payload / (time.monotonic() - start) / 1e6
 
 
-def _received(connection: socket.socket) -> bytes:
-    if not (found := connection.recv(1 << 18)):
-        raise ConnectionError("a stream ended")
-    return found
+def first_byte(port: int, token: str, path: str, count: int) -> float:
+    """The median of the milliseconds until so many streams, opened at once, have their first chunk."""
+    with Reader(path, token) as reader:
+        return statistics.median(reader.open(port, count)) * 1000
 
 
-def read(port: int, token: str, pause: int, count: int, seconds: float) -> dict[str, float]:
-    """MB/s of payload, the median of the first bytes in ms, and for chunks with a time the 99th percentile of their delays in ms."""
-    first: list[float] = []
-    for _time in range(20 if count == 1 else 0):
-        closed(opened(port, token, pause, count, first))
-    selector = opened(port, token, pause, count, first)
-    delays, payload, start = [], 0, time.monotonic()
-    while (now := time.monotonic()) < start + seconds:
-        for key, _events in selector.select(0.1):
-            found = _received(key.fileobj)
-            payload += found.count(b"x")
-            if pause:
+def delays(ports: list[int], token: str, pause: int, count: int, seconds: float) -> dict[int, list[float]]:
+    """How late chunks arrive, in ms, by port. All ports are read at the same time: what disturbs one disturbs the others."""
+    found: dict[int, list[float]] = {port: [] for port in ports}
+    with Reader(f"/1/{pause}", token) as reader:
+        for port in ports:
+            reader.open(port, count)
+        start = time.monotonic()
+        while time.monotonic() < start + seconds:
+            for _connection, port, text in reader.received():
                 now = time.monotonic()
-                delays += [now - float(part.partition(b";")[0]) for part in found.split(b"@")[1:]]
-    closed(selector)
-    return {
-        "rate": payload / (time.monotonic() - start) / 1e6,
-        "first": statistics.median(first) * 1000,
-        "delay": statistics.quantiles(delays, n=100)[98] * 1000 if pause else 0.0,
-    }
+                found[port] += [(now - float(part.partition(b";")[0])) * 1000 for part in text.split(b"@")[1:]]
+    return found
