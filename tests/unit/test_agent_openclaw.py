@@ -211,6 +211,21 @@ def test_openclaw_itself_accepts_the_configuration(base_image: str, manifest: di
     assert any("prot" in text for text in jmespath.search(manifest["validate_errors"], results[2]))
 
 
+SILENT = "import socket; s = socket.create_server(('127.0.0.1', 9999)); kept = []\nwhile True: kept.append(s.accept())"
+
+
+@pytest.mark.long
+def test_openclaw_waits_for_a_model_as_long_as_said(base_image: str, manifest: dict) -> None:
+    """A backend that takes requests and says nothing."""
+    configuration = openclaw.config({**LEAST, "timeout": 3}, manifest)
+    configuration["models"]["providers"]["inference"]["baseUrl"] = "http://127.0.0.1:9999/v1"
+    del configuration["gateway"]["auth"], configuration["secrets"]  # the gateway's token is made by a sandbox's start
+    ask = "openclaw agent --local --agent main --message hello --json"
+    script = f"cat > /tmp/c.json; export OPENCLAW_CONFIG_PATH=/tmp/c.json; python3 -c {shlex.quote(SILENT)} & {ask} </dev/null 2>&1 | grep --max-count=1 'idle timeout'"
+    run = docker("run", "--rm", "--interactive", "--network", "none", "--init", base_image, "bash", "-c", script, stdin=json.dumps(configuration))
+    assert "idle timeout (3s)" in run.stdout, run.stdout + run.stderr
+
+
 def test_image_refuses_a_base_that_is_too_old(base_image: str) -> None:
     run = build(base_image, "9999.1.1", f"nemoclaw-test/{uuid.uuid4().hex}")
     assert run.returncode != 0

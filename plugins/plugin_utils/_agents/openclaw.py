@@ -6,6 +6,7 @@
 settings, all but model optional:
     model (str)              id the endpoint serves, written as it is: the agent reports it, and takes a new one in without a restart
     context_window (int)     tokens; max_tokens (int): of one answer
+    timeout (int)            seconds a request to the model may take; OpenClaw's own is about 120
     api (str)                openai-completions | openai-responses | anthropic-messages
     dashboard_port (int)     the host's port in front of the dashboard
     allowed_origins ([str])  further origins a browser may open the dashboard from, such as https://agents.example.org
@@ -63,6 +64,7 @@ def config(settings: dict, manifest: dict) -> dict:
                             "name": model,
                         }
                     ],
+                    **({"timeoutSeconds": settings["timeout"]} if settings.get("timeout") else {}),
                 }
             },
         },

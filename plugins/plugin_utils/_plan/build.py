@@ -202,7 +202,7 @@ def _inference(inputs: Inputs) -> dict[str, t.Any]:
             "config": {provider["url"]: inside},
             "key": provider["key"],
         },
-        "route": {"provider": provider["name"], "model": chosen["model"], "timeout": chosen.get("timeout", data["inference"]["timeout"])},
+        "route": {"provider": provider["name"], "model": chosen["model"], "timeout": _request_timeout(inputs)},
         "settle": data["inference"]["settle"],
     }
 
@@ -229,6 +229,10 @@ def _registered(inputs: Inputs, owner: dict[str, t.Any], inference: dict[str, t.
     return {**made, "registry": registry.desired(inputs.variables, owner, sandbox, made, inference)}
 
 
+def _request_timeout(inputs: Inputs) -> int:
+    return inputs.variables["nemoclaw_inference"].get("timeout", inputs.blueprint.data["inference"]["timeout"])
+
+
 def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any], sandbox: dict[str, t.Any]) -> dict[str, t.Any]:
     name, agent = sandbox["name"], sandbox["agent"]
     manifest = inputs.blueprint.yaml(f"agents/{agent}/manifest.yaml")
@@ -237,7 +241,8 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
     if sandbox.get("state") == "absent":
         return {"name": name, "state": "absent", "unit": {"name": agent_unit, "state": "absent"}, "forward": {"sandbox": name, "port": port, "state": "absent"}}
     image = _image(inputs, owner, agent, manifest)
-    rendered = AGENTS[agent].files(agent_settings(inputs.variables, sandbox), manifest)
+    timeout = _request_timeout(inputs)
+    rendered = AGENTS[agent].files({**agent_settings(inputs.variables, sandbox), "timeout": timeout}, manifest)
     files = [{"path": entry["path"], "mode": entry["mode"], "content": entry["content"]} for entry in rendered]
     for entry, source in zip(files, rendered):
         if source["name"] == "config" and manifest["validate_argv"]:
@@ -271,7 +276,7 @@ def _sandbox(inputs: Inputs, owner: dict[str, t.Any], gateway: dict[str, t.Any],
         },
         "verify": {
             "argv": [word.replace("{prompt}", inputs.variables["nemoclaw_verify_prompt"]) for word in manifest["verify_argv"]],
-            "timeout": manifest["verify_timeout"],
+            "timeout": max(manifest["verify_timeout"], timeout + 60),
             **{key: manifest[f"verify_{key}"] for key in ("ok", "answer", "error")},
         },
     }
