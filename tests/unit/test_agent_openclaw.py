@@ -221,7 +221,8 @@ def test_openclaw_waits_for_a_model_as_long_as_said(base_image: str, manifest: d
     configuration["models"]["providers"]["inference"]["baseUrl"] = "http://127.0.0.1:9999/v1"
     del configuration["gateway"]["auth"], configuration["secrets"]  # the gateway's token is made by a sandbox's start
     ask = "openclaw agent --local --agent main --message hello --json"
-    script = f"cat > /tmp/c.json; export OPENCLAW_CONFIG_PATH=/tmp/c.json; python3 -c {shlex.quote(SILENT)} & {ask} </dev/null 2>&1 | grep --max-count=1 'idle timeout'"
+    backend = f"python3 -c {shlex.quote(SILENT)}"
+    script = f"cat > /tmp/c.json; export OPENCLAW_CONFIG_PATH=/tmp/c.json; {backend} & {ask} </dev/null 2>&1 | grep --max-count=1 'idle timeout'"
     run = docker("run", "--rm", "--interactive", "--network", "none", "--init", base_image, "bash", "-c", script, stdin=json.dumps(configuration))
     assert "idle timeout (3s)" in run.stdout, run.stdout + run.stderr
 
