@@ -18,11 +18,12 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import a
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.download import Source, download
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.programs import OPTIONS
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._progress import ShowsProgress
 
 MODULE = "nemoclaw.fleet.openshell_programs"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ShowsProgress, ActionBase):
     TRANSFERS_FILES = False  # only where it must: see _carried
     _supports_check_mode = True
 

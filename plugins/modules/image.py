@@ -97,7 +97,7 @@ options:
   stall_timeout:
     description:
       - Seconds without progress after which a pull, a load or a build is stopped. What was fetched is kept by the engine.
-      - What is going on is said in the host's journal, C(journalctl -t nemoclaw -f).
+      - What is going on is shown while it works, and is in the host's journal (C(journalctl -t nemoclaw -f)).
     type: int
     default: 600
 seealso:

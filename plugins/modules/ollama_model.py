@@ -10,7 +10,8 @@ short_description: A model of an Ollama that runs on the host
 version_added: 0.1.0
 description:
   - Makes a model present by pulling it, loaded by having it answer a request, or absent.
-  - A pull that was broken off goes on where it ended. While it works, a line now and then is in the host's journal (C(journalctl -t nemoclaw -f)).
+  - A pull that was broken off goes on where it ended. While it works, a line now and then is shown,
+    and is in the host's journal (C(journalctl -t nemoclaw -f)).
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 requirements:
   - requests (C(python3-requests))

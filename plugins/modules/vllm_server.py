@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Fetches the weights into a Hugging Face cache of the host, makes a key, runs the container and waits until it answers. The same settings leave it alone.
   - With other settings the image's own parser judges them first. Then a new container is made, and the one before is started again when the new one fails.
-  - The log of the host (C(journalctl -t nemoclaw -f)) tells how far download and start are.
+  - How far download and start are is shown while it works, and is in the host's journal (C(journalctl -t nemoclaw -f)).
   - A plan (M(nemoclaw.fleet.plan)) makes all of these options of a model's name; the role P(nemoclaw.fleet.local_inference#role) passes them on.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 requirements:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Re
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel
 from tests.bed import ollama
 from tests.bed.paths import TESTS
+from tests.bed.play import Play
 from tests.bed.shell import docker, run
 from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, resources, unchanged
 
@@ -250,6 +252,42 @@ def test_the_second_run_changes_nothing(host):
     assert unchanged(again, "h1")
     environment = host["h1"].sh("systemctl show --value -p Environment ollama")
     assert "OLLAMA_CONTEXT_LENGTH=40960" in environment, "the longer one of the administrator stays"
+
+
+def slow_pull(host: Fleet, directory, seconds: int, **variables) -> Play:
+    """The model pulled anew, in about so many seconds."""
+    control = {"url": "http://127.0.0.1:5001/control", "method": "POST", "body_format": "json"}
+    source = {"source": "127.0.0.1:5001/library/tiny-agent", "insecure": True}
+    tasks = [
+        {"name": "No model", "nemoclaw.fleet.ollama_model": {"name": "tiny-agent", "state": "absent"}},
+        {"name": "Slow line", "ansible.builtin.uri": {**control, "body": {"rate": WEIGHTS.stat().st_size // seconds}}},
+        {"name": "Model", "nemoclaw.fleet.ollama_model": {"name": "tiny-agent", **source}},
+        {"name": "The line as it was", "ansible.builtin.uri": {**control, "body": {}}},
+    ]
+    path = directory / "slow.yml"
+    path.write_text(json.dumps([{"hosts": "all", "become": True, "gather_facts": False, "tasks": tasks}]))
+    run = host.play(str(path), variables={"nemoclaw_progress_interval": 1, **variables})
+    assert run.rc == 0
+    return run
+
+
+def test_progress_is_shown_while_it_works(host, tmp_path):
+    """Lines that are each further than the one before were read during the pull. Who cannot look sees the same but for them."""
+    run = slow_pull(host, tmp_path, 8)
+    during = run.output.partition("TASK [Model]")[2].partition("changed: [h1]")[0]
+    seen = [int(share) for share in re.findall(r"^\[h1\] model tiny-agent:latest: .* \((\d+) %\), \d+ kB/s$", during, re.MULTILINE)]
+    assert len(seen) >= 3
+    assert seen == sorted(set(seen))
+    assert run.executions["h1"].count("nemoclaw.fleet.ollama_model") == 2, "nothing but what the tasks name"
+    assert host["h1"].exec("test", "-e", "/run/nemoclaw-progress", check=False).returncode == 1
+    asked, ssh = tmp_path / "asked", tmp_path / "ssh"
+    ssh.write_text(f'#!/bin/sh\ncase "$*" in *"cat /run/nemoclaw-progress/"*) echo >> {asked}; exit 255;; esac\nexec ssh "$@"\n')
+    ssh.chmod(0o755)
+    blind = slow_pull(host, tmp_path, 4, ansible_ssh_executable=str(ssh))
+    assert asked.exists()
+    assert blind.of_host("h1") == run.of_host("h1")
+    shown = "".join(line for line in run.output.splitlines(keepends=True) if not line.startswith("[h1] model "))
+    assert blind.output == shown
 
 
 def test_there_again_after_a_reboot(host):

@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import build_context, manifests, pull
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineError, EngineUnavailable, connect, docker, refused, translated, watched
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import mirrored, split
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 STALL_TIMEOUT = 600
@@ -165,6 +166,7 @@ class Image(Resource):
             self._ensure_base(base)
         proxies = {name: os.environ[name] for name in PROXIES if name in os.environ}
         log: list[str] = []
+        progress = Progress(f"image {self.name}")
         failure = f"The image {self.name} could not be built"
         with translated(failure):
             events = watched(self.stall_timeout).build(
@@ -172,7 +174,10 @@ class Image(Resource):
                 buildargs={**proxies, **self.build_args}, labels=self.labels, network_mode=self.desired.get("network"),
             )  # fmt: skip
             for event in _events(events, failure, log=log):
-                log += event.get("stream", "").splitlines()
+                lines = event.get("stream", "").splitlines()
+                log += lines
+                for step in (one for one in lines if one.startswith("Step ")):  # what a step prints is for the log alone
+                    progress.say(step, at_once=True)
 
     def _ensure_base(self, base: str) -> None:
         chosen = {key: self.desired.get(key) for key in ("mirrors", "auth", "retries")}

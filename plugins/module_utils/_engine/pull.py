@@ -76,7 +76,7 @@ def pull(order: Order) -> Pulled:
                 error.message = f"{error.message.rstrip('.')} ({tries} tries)." if tries > 1 else error.message
                 raise
             pause = max(getattr(error, "wait", 0), BACKOFF * 2 ** (tries - 1))
-            Progress(order.reference).say(f"{error.message} Again in {pause:.0f} s, try {tries + 1} of {order.retries + 1}.", at_once=True)
+            Progress(f"image {order.reference}").say(f"{error.message} Again in {pause:.0f} s, try {tries + 1} of {order.retries + 1}.", at_once=True)
             time.sleep(pause)
     _name(order, exact)
     return Pulled(exact, size, tries)
@@ -142,7 +142,7 @@ def _fetch(order: Order, exact: str) -> int:
 
 def _follow(events: t.Iterable[dict[str, t.Any]], failure: str, order: Order) -> int:
     """Wait for the end; the bytes that came. Raises Stalled when nothing moves."""
-    progress, moved, began = Progress(order.reference), time.monotonic(), time.monotonic()
+    progress, moved = Progress(f"image {order.reference}"), time.monotonic()
     seen: dict[str, tuple[str, int]] = {}
     layers: dict[str, tuple[int, int]] = {}
     for event in events:
@@ -159,8 +159,10 @@ def _follow(events: t.Iterable[dict[str, t.Any]], failure: str, order: Order) ->
         elif status == "Download complete" and name in layers:
             layers[name] = (layers[name][1], layers[name][1])
         done, total = (sum(numbers) for numbers in zip(*layers.values())) if layers else (0, 0)
-        rate = done / max(time.monotonic() - began, 0.1)
-        progress.say(f"{amount(done)} of {amount(total)}, {amount(rate)}/s" if done < total else f"{status} {amount(total)}")
+        if done < total:
+            progress.fetched(done, total)
+        else:
+            progress.say(f"{status} {amount(total)}")
     return sum(done for done, _total in layers.values())
 
 

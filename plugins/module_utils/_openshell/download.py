@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import time
 import typing as t
+import urllib.parse
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 
 try:
@@ -79,14 +82,15 @@ def _fetch(session: t.Any, url: str, path: str, ca: str, largest: int) -> None:
             raise _Passing(f"HTTP status {status}")
         if status != 200:
             raise ResourceError(f"{url} cannot be downloaded: HTTP status {status}.", REMEDIES.get(status, "Check nemoclaw_openshell.url."))
-        written = 0
+        written, progress = 0, Progress(f"download {posixpath.basename(urllib.parse.urlsplit(url).path)}")
+        expected = int(answer.headers.get("Content-Length", 0))
         with open(path, "wb") as target:
             for block in answer.iter_content(1 << 20):
                 written += len(block)
                 if written > largest:
                     raise ResourceError(f"{url} is larger than {largest >> 20} MiB.", "Check nemoclaw_openshell.url.")
                 target.write(block)
-        expected = int(answer.headers.get("Content-Length", written))
+                progress.fetched(written, expected)
         if written < expected:
             raise _Passing(f"only {written} of {expected} bytes came")
 

@@ -50,7 +50,7 @@ class Weights(Resource):
             if not problem and self.read():
                 return
             problem = problem or "the files are not complete"
-            Progress(self.name).say(f"try {attempt} of {ATTEMPTS}: {problem}", at_once=True)
+            Progress(f"weights {self.name}").say(f"try {attempt} of {ATTEMPTS}: {problem}", at_once=True)
         raise ResourceError(
             f"The weights of {self.name} cannot be downloaded: {problem}",
             "Check the way to the Hugging Face hub (nemoclaw_vllm.env sets HF_ENDPOINT for a mirror) and HF_TOKEN; what was fetched is kept and gone on with.",
@@ -89,13 +89,13 @@ class Weights(Resource):
 
     def _watch(self, name: str) -> str:
         size, moved, stall = size_of(self.folder), time.monotonic(), self.desired["stall_timeout"]
-        progress = Progress(self.name)
+        progress, total = Progress(f"weights {self.name}"), self.desired["size_gb"] * 10**9
         while (found := container.inspect(name))["State"]["Running"]:
             if (now := size_of(self.folder)) != size:
                 size, moved = now, time.monotonic()
             if time.monotonic() - moved > stall:
                 return f"nothing was received for {stall:g} s"
-            progress.say(f"{size / 10**9:.1f} of {self.desired['size_gb']:g} GB")
+            progress.fetched(size, total)
             time.sleep(PAUSE)
         if not found["State"]["ExitCode"]:
             return ""

@@ -10,7 +10,6 @@ import json
 import time
 import typing as t
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import amount
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 
 try:
@@ -45,9 +44,6 @@ class Pulled(t.NamedTuple):
 
     completed: int
     total: int
-
-    def __str__(self) -> str:
-        return f"{amount(self.completed)} of {amount(self.total)}"
 
 
 class Ollama:

@@ -102,13 +102,14 @@ class OllamaModel(Resource):
             )
 
     def _said(self, pulled: Pulled) -> None:
-        self.progress.say(str(pulled))
+        self.progress.fetched(pulled.completed, pulled.total)
 
     def _loaded(self) -> dict[str, t.Any] | None:
         return next((one for one in self.server.loaded() if one["name"] == self.name), None)
 
     def _load(self) -> None:
         """A real request; a second, longer time where the first is not enough for a large model."""
+        self.progress.say("loading", at_once=True)
         *first, last = self.desired["load_timeouts"]
         for timeout in first:
             try:
