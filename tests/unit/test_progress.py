@@ -59,7 +59,8 @@ def test_the_rate_is_that_of_this_download(monkeypatch):
     monkeypatch.setattr(one, "say", said.append)
     one.fetched(5_000_000_000, 9_100_000_000)
     one.fetched(5_100_000_000, 9_100_000_000)
-    assert said == ["5.0 GB of 9.1 GB (54 %), 0 B/s", "5.1 GB of 9.1 GB (56 %), 50 MB/s"]
+    one.fetched(9_100_000_000, 9_100_000_000)
+    assert said == ["5.0 GB of 9.1 GB (54 %), 0 B/s", "5.1 GB of 9.1 GB (56 %), 50 MB/s", "9.1 GB of 9.1 GB (100 %)"]
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ class Progress:
 
 
 def share(done: float, total: float, rate: float) -> str:
-    """Bytes of all bytes, where it is known how many, and bytes a second."""
+    """Bytes of all bytes, where it is known how many, and bytes a second until the end."""
     of_all = f" of {amount(total)} ({min(100 * done // total, 100):.0f} %)" if total else ""
-    return f"{amount(done)}{of_all}, {amount(rate)}/s"
+    return f"{amount(done)}{of_all}" if 0 < total <= done else f"{amount(done)}{of_all}, {amount(rate)}/s"
 
 
 def amount(number: float) -> str:
