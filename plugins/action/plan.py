@@ -45,6 +45,7 @@ class ActionModule(ActionBase):
                 "credentials_needed": {"type": "bool", "default": True},
                 "host_checked": {"type": "bool", "default": True},
                 "approved": {"type": "path"},
+                "leftovers_named": {"type": "bool", "default": False},
             }
         )
         if checking.jsonschema is None:
@@ -82,7 +83,9 @@ class ActionModule(ActionBase):
             "owner": variables["nemoclaw_user"],
             "users": [variables["nemoclaw_user"], *variables["nemoclaw_gateway_users"]],
             "bin_dir": variables["nemoclaw_openshell"]["bin_dir"],
-            "ports": [_port(name, port, gateway) for name, port in checking.ports(resolved, agents).items()],
+            "ports": [
+                _port(name, port, gateway, address) for name, port in checking.ports(resolved, agents).items() for address in checking.addresses(name, resolved)
+            ],
             "swap": variables["nemoclaw_swap"],
             "network": checking.network(resolved),
             "no_proxy": ["localhost", "127.0.0.1", variables["nemoclaw_gateway"]["subnet"], blueprint.data["gateway"]["host_alias"]],
@@ -113,7 +116,10 @@ class ActionModule(ActionBase):
             except (approving.NotApproved, OSError, ValueError) as error:
                 return {"failed": True, "msg": str(error)}
         notes = [f"{name}: {note}" for name, one in composed.items() for note in one.notes]
-        return {**result, "plan": plan, "file": approving.file_name(plan), "notes": notes}
+        left = [{"kind": one.kind, "name": one.name, "what": str(one)} for one in serving.unasked(variables, blueprint, facts)]
+        if left and args["leftovers_named"] and not variables.get("nemoclaw_prune"):
+            result["warnings"] = [f"{inputs.host}: {one['what']}" for one in left]
+        return {**result, "plan": plan, "file": approving.file_name(plan), "notes": notes, "leftovers": left}
 
     def _refused(self, problems: list[Problem]) -> dict[str, t.Any]:
         listing = "\n".join(f"  - {problem}" for problem in problems)
@@ -158,10 +164,10 @@ class ActionModule(ActionBase):
         return digests
 
 
-def _port(variable: str, port: int, gateway: str) -> dict[str, t.Any]:
+def _port(variable: str, port: int, gateway: str, address: str) -> dict[str, t.Any]:
     """A port for the probe, with the beginning of the name of the one unit that may hold it: another gateway's name may begin as this one's."""
     unit = {"nemoclaw_gateway": "gateway.service", "nemoclaw_proxy": "proxy.service"}.get(variable.partition(".")[0], "forward@")
-    return {"port": port, "purpose": variable, "variable": variable, "ours": f"{gateway}-{unit}"}
+    return {"port": port, "address": address, "purpose": variable, "variable": variable, "ours": f"{gateway}-{unit}"}
 
 
 def _plain(value: t.Any) -> t.Any:

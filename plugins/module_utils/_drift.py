@@ -60,7 +60,7 @@ SERVING: dict[str, type[Resource]] = {
 
 
 class Drift(t.NamedTuple):
-    """C(changes) by component: C(host), C(engine), C(gateway), C(serving/KIND), C(proxy), C(inference), C(sandbox/NAME).
+    """C(changes) by component: C(host), C(engine), C(gateway), C(serving/KIND), C(proxy), C(inference), C(sandbox/NAME), C(leftover/KIND).
 
     C(refused) take a rebuild, C(unknown) could not be read.
     """
@@ -81,6 +81,7 @@ class Drift(t.NamedTuple):
             "proxy": "proxy" in names,
             "inference": "inference" in names,
             "sandboxes": [name.partition("/")[2] for name in names if name.startswith("sandbox/")],
+            "leftovers": [name.partition("/")[2] for name in names if name.startswith("leftover/")],
         }
 
 
@@ -153,6 +154,9 @@ def components(plan: dict[str, t.Any], client: OpenShell, credentials: dict[str,
         if "registry" in sandbox:  # plans of before have none
             steps.append(Registry(sandbox["registry"]))
         found[f"sandbox/{sandbox['name']}"] = steps
+    left = plan.get("leftovers") or {}
+    unasked = {**left.get("serving", {}), **({"proxy": left["proxy"]} if left.get("proxy") else {})}
+    found.update({f"leftover/{kind}": serving_of(planned, {}) for kind, planned in unasked.items()})
     return found
 
 

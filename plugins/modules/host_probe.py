@@ -95,7 +95,7 @@ facts:
         - C(/), the engine's data root and O(disks), each with C(purpose), C(total_gb), C(free_gb) (in GB), C(inodes), C(free_inodes_percent), C(mount),
           C(type) and those of C(options) that matter.
       type: dict
-      sample: {/: {purpose: system, total_gb: 480, free_gb: 301, inodes: 31, free_inodes_percent: 97, mount: /, type: ext4, options: []}}
+      sample: {/: {purpose: system, total_gb: 480, free_gb: 301, mount: /, type: ext4, options: []}}
     data_root: {description: Where the engine keeps its data., type: str, sample: /var/lib/docker}
     python:
       description: C(version), and in C(modules) the version of each module; empty when missing.
@@ -117,25 +117,18 @@ facts:
         error: ""
         engine: docker
         version: 26.1.5
-        api_version: "1.45"
         storage_driver: overlay2
         data_root: /var/lib/docker
         cgroup_driver: systemd
-        cgroup_version: 2
         cdi_spec_dirs: [/etc/cdi]
         runtimes: [runc]
         security_options: ["name=seccomp,profile=builtin"]
         containers_running: 3
-        errors: []
-        http_proxy: ""
-        https_proxy: ""
-        no_proxy: ""
         networks:
           bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1, interface: docker0, mtu: 1500, gateway_of: ""}
         sandboxes: [{name: assistant, gateway: nemoclaw, state: running}]
+        servers: [{kind: nim, name: nemoclaw-nim, state: running, port: 8000}]
         packages: [docker.io]
-        snap: false
-        rootless_sockets: []
     openshell:
       description: C(path) and C(version) of each of OpenShell's programs; empty when missing.
       type: dict
@@ -148,11 +141,9 @@ facts:
         - port: 8080
           address: 127.0.0.1
           purpose: gateway
-          ours: ""
-          variable: ""
           listeners: [{address: 127.0.0.1, user: nemoclaw, pid: 47, process: openshell-gatew, unit: nemoclaw-gateway.service}]
     networks:
-      description: C(routes) are the IPv4 networks this host has a route to, C(addresses) and C(mtu) are by interface, C(uplink) has the default route.
+      description: C(routes) are IPv4 networks with a route, C(local) all addresses, C(addresses) and C(mtu) are by interface, C(uplink) has the default route.
       type: dict
       sample: {routes: [10.1.0.0/24, 172.17.0.0/16], addresses: {eth0: 10.1.0.7}, uplink: eth0, mtu: {eth0: 1500}}
     dns:
@@ -166,12 +157,14 @@ facts:
     clock: {description: Who keeps the clock and how far it is from the controller's., type: dict, sample: {synchronised: true, service: chrony, offset_s: 0}}
     servers:
       description:
-        - C(ollama) is program, unit, listeners and models; C(openai) are servers on O(openai_ports) that list models or ask for a key.
+        - C(ollama) is program, unit, listeners and models; C(openai) are servers on O(openai_ports) that list models or ask for a key; C(proxies) ours.
       type: dict
       sample:
-        ollama: {path: /usr/bin/ollama, version: 0.13.5, unit: {}, port: 11434, listeners: [], running: "", models: [], loaded: []}
+        ollama: {path: /usr/bin/ollama, version: 0.13.5, unit: {}, ours: true, port: 11434, listeners: [], running: "", models: [], loaded: []}
         openai: [{port: 8000, listeners: [], key_needed: false, models: [{id: org/model, max_model_len: 32768}]}]
+        proxies: [{gateway: nemoclaw, ports: [11435], backends: [11434]}]
     services: {description: The ports of O(services) with their listeners., type: list, elements: dict}
+    gateways: {description: Names of our gateways., type: list, elements: str}
     lingering: {description: Users whose own gateway of OpenShell may start at boot., type: list, elements: str}
     credential_helpers: {description: Helpers for registries that an account names and that are not there., type: dict, sample: {nemoclaw: ""}}
     cdi: {description: The Container Toolkit and the CDI specifications., type: dict}

@@ -56,6 +56,10 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  ours:
+    description: Whether O(state=absent) leaves credentials alone that this module has not kept.
+    type: bool
+    default: false
 seealso:
   - module: nemoclaw.fleet.image
 """
@@ -111,6 +115,7 @@ ARGUMENTS = {
     "store": {"type": "str", "choices": list(STORES), "default": "none"},
     "helper": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "ours": {"type": "bool", "default": False},
 }
 
 

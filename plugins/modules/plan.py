@@ -31,6 +31,10 @@ options:
     description: Whether what this host cannot do is refused. A plan that is only taken back needs no host that could do it.
     type: bool
     default: true
+  leftovers_named:
+    description: Whether model servers and a proxy of earlier runs that nothing asks for any more are named, as warnings.
+    type: bool
+    default: false
   approved:
     description:
       - A directory of plans on the controller, as the playbook C(nemoclaw.fleet.plan) writes them. The plan must be among them.
@@ -65,6 +69,12 @@ notes:
   type: list
   elements: str
   sample: ["assistant: preset npm left out: set nemoclaw_package_hosts.npm"]
+leftovers:
+  description: Model servers and a proxy of earlier runs that nothing asks for any more.
+  returned: when O(facts) is given
+  type: list
+  elements: dict
+  sample: [{kind: nim, name: nemoclaw-nim, what: "nemoclaw-nim of an earlier run runs on port 8000, and nothing asks for it any more. …"}]
 ports:
   description: The ports of the host that the plan opens.
   returned: success

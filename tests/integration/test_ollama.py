@@ -41,6 +41,10 @@ Environment="PATH=/usr/local/bin:/usr/bin:/bin"
 WantedBy=default.target
 """
 WIDE = '[Service]\nEnvironment="OLLAMA_HOST=0.0.0.0"\nEnvironment="OLLAMA_CONTEXT_LENGTH=40960"\n'
+OLLAMA = {
+    "nemoclaw_inference": {"provider": "ollama", "model": "tiny-agent"},
+    "nemoclaw_ollama": {"registry": "127.0.0.1:5001", "insecure": True},
+}
 STRANGER = (
     "HOME=/root OLLAMA_HOST=0.0.0.0 setsid ollama serve >/dev/null 2>&1 < /dev/null & for _ in $(seq 50); do ss -ltn | grep -q :11434 && exit; sleep 0.1; done"
 )
@@ -205,10 +209,7 @@ def host(fresh) -> Fleet:
     h1.write_file("/root/model_registry.py", REGISTRY.read_text())
     h1.sh("systemd-run --quiet --unit=models python3 /root/model_registry.py 5001 /opt/tiny-agent/tiny-agent.gguf")
     fresh.touched.add("h1")
-    fresh.of_host["h1"] = {
-        "nemoclaw_inference": {"provider": "ollama", "model": "tiny-agent"},
-        "nemoclaw_ollama": {"registry": "127.0.0.1:5001", "insecure": True},
-    }
+    fresh.of_host["h1"] = OLLAMA
     yield fresh
     fresh.of_host["h1"] = {}
 
@@ -293,6 +294,54 @@ def test_there_again_after_a_reboot(host):
     assert unchanged(host.play("onboard.yml"), "h1")
 
 
+# --- another provider after it --------------------------------------------------------------------------------------------------------------------
+
+
+def leftovers(run: Play) -> list[str]:
+    """What a run warns of as left over."""
+    return [warning for found in run.of_host("h1", "nemoclaw.fleet.plan") for warning in found.get("warnings", [])]
+
+
+def test_what_it_needed_is_left_and_named(host):
+    """The server and the proxy of the provider before run on, and every run says so, with what to do."""
+    host.of_host["h1"] = {}
+    switched = host.play("onboard.yml")
+    assert switched.rc == 0
+    assert answer(switched, "h1") == ANSWER
+    server, proxy = leftovers(switched)
+    assert "h1: ollama.service of an earlier run runs on port 11434" in server
+    assert "nemoclaw_ollama: {state: absent}" in server
+    assert "h1: nemoclaw-proxy.service of an earlier run runs on port 11435" in proxy
+    assert "nemoclaw_prune: true" in switched.output
+    assert listens(host) == {"127.0.0.1:11434"}
+    again = host.play("onboard.yml")
+    assert unchanged(again, "h1")
+    assert len(leftovers(again)) == 2
+    assert server.partition(": ")[2] in host.play("status.yml").output
+
+
+def test_it_is_kept_while_the_new_provider_does_not_answer(host):
+    host.of_host["h1"] = {"nemoclaw_prune": True}
+    host["h1"].sh("systemctl stop llama-server")
+    assert host.play("onboard.yml").rc != 0
+    host["h1"].sh("systemctl start llama-server && bed-ready && systemctl is-active nemoclaw-proxy")
+    assert listens(host) == {"127.0.0.1:11434"}
+
+
+def test_pruned_is_what_was_made_here(host):
+    wanted = {"ollama/ollama.service", "unit/nemoclaw-proxy.service", "proxy/nemoclaw-proxy"}
+    assert resources(predicted(host.play("onboard.yml", check=True, diff=True), "h1")) == wanted
+    pruned = host.play("onboard.yml")
+    assert pruned.rc == 0
+    assert answer(pruned, "h1") == ANSWER, "asked before anything goes"
+    assert host["h1"].sh("ls /etc/systemd/system/ollama.service.d; systemctl is-active ollama") == "override.conf\nactive"
+    assert host["h1"].sh("ls -d /etc/nemoclaw/proxy /etc/systemd/system/nemoclaw-proxy.service 2>/dev/null || true") == ""
+    again = host.play("onboard.yml")
+    assert unchanged(again, "h1")
+    assert leftovers(again) == []
+    host.of_host["h1"] = OLLAMA
+
+
 def test_stopped_and_deleted_is_mended(host):
     host["h1"].sh("ollama rm tiny-agent && systemctl disable --now --quiet ollama")
     mended = host.play("onboard.yml")
@@ -302,6 +351,8 @@ def test_stopped_and_deleted_is_mended(host):
 
 
 def test_offboarding_gives_it_back(host):
+    """Whatever the variables say by then."""
+    host.of_host["h1"] = {}
     gone = host.play("offboard.yml")
     assert gone.rc == 0
     assert host["h1"].sh("ls /etc/systemd/system/ollama.service.d") == "override.conf"

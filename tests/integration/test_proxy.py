@@ -95,6 +95,31 @@ def test_rotated_under_load(host):
     assert unchanged(host.play("onboard.yml"), "h1")
 
 
+def test_it_listens_where_it_is_told(host):
+    """For other machines on one address or none; host and sandbox reach it whatever is said."""
+    h1 = host["h1"]
+    for address, outside in (("127.0.0.1", False), (h1.address, True), ("0.0.0.0", True)):
+        host.of_host["h1"]["nemoclaw_proxy"] = {"address": address}
+        moved = host.play("onboard.yml")
+        assert moved.rc == 0
+        assert answer(moved, "h1") == ANSWER
+        assert h1.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:11435/v1/models") == "401"
+        if outside:
+            assert status(host, "/v1/models", token(host)) == 200
+        else:
+            with pytest.raises(urllib.error.URLError, match="refused"):
+                status(host, "/v1/models", token(host))
+    before = h1.sh("cat /etc/nemoclaw/proxy/conf/nginx.conf")
+    host.of_host["h1"]["nemoclaw_proxy"] = {"address": "192.0.2.7"}
+    refused = host.play("onboard.yml")
+    assert refused.rc != 0
+    assert "nemoclaw_proxy.address: 192.0.2.7 is no address of this host" in refused.output
+    assert h1.address in refused.output
+    assert h1.sh("cat /etc/nemoclaw/proxy/conf/nginx.conf") == before
+    del host.of_host["h1"]["nemoclaw_proxy"]
+    assert unchanged(host.play("onboard.yml"), "h1")
+
+
 def test_there_again_after_a_reboot(host):
     before = token(host)
     host["h1"].reboot()

@@ -20,6 +20,17 @@ PLAN = json.loads((pathlib.Path(__file__).parent / "data" / "plan.json").read_te
 CREDENTIALS = {"COMPATIBLE_API_KEY": "sk-canary-77aa"}
 CONNECTED = {"endpoint": PLAN["gateway"]["endpoint"], "certificate": True, "connected": True, "ready": True}
 
+NOTHING = {
+    "host": False,
+    "engine": False,
+    "gateway": False,
+    "serving": [],
+    "proxy": False,
+    "inference": False,
+    "sandboxes": [],
+    "leftovers": [],
+}
+
 
 def resources():
     return drifting.components(PLAN, drifting.OpenShell("nemoclaw", "nemoclaw"), CREDENTIALS)
@@ -117,12 +128,12 @@ def test_a_host_as_planned_has_nothing_to_do(host):
     found = host()
     assert found.changes == {"engine": [], "gateway": [], "inference": [], "sandbox/assistant": [], "sandbox/second": [], "sandbox/old": []}
     assert (found.refused, found.unknown) == ([], [])
-    assert found.pending == {"host": False, "engine": False, "gateway": False, "serving": [], "proxy": False, "inference": False, "sandboxes": []}
+    assert found.pending == NOTHING
 
 
 def test_only_what_differs_is_pending(host):
     found = host({"route/inference.local": {"provider": "compatible-endpoint", "model": "other", "timeout": 300}})
-    assert found.pending == {"host": False, "engine": False, "gateway": False, "serving": [], "proxy": False, "inference": True, "sandboxes": []}
+    assert found.pending == {**NOTHING, "inference": True}
     assert [(change.field, change.before) for change in found.changes["inference"]] == [("model", "other")]
     found = host({"unit/nemoclaw-agent@second.service": {}})
     assert found.pending["sandboxes"] == ["second"]
@@ -145,7 +156,7 @@ def test_where_no_gateway_ever_was_all_is_made(host):
 
 def test_behind_a_gateway_that_is_down_nothing_is_claimed(host):
     found = host({"gateway/nemoclaw": {**CONNECTED, "connected": False}})
-    assert found.pending == {"host": False, "engine": False, "gateway": True, "serving": [], "proxy": False, "inference": False, "sandboxes": []}
+    assert found.pending == {**NOTHING, "gateway": True}
     assert found.unknown == [
         *("provider/compatible-endpoint", "route/inference.local"),
         *("sandbox/assistant", "policy/assistant", "sandbox/second", "policy/second", "sandbox/old"),

@@ -43,6 +43,26 @@ TCP6 = """\
    1: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222330 1 0 100
    2: 00000000000000000000000001000000:1F91 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222331 1 0 100
 """
+# of 10.213.94.7/24 and 10.213.94.8/24 on one interface
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 10.213.94.0/24 2 0 2
+        +-- 10.213.94.0/28 2 0 2
+           |-- 10.213.94.0
+              /24 link UNICAST
+           |-- 10.213.94.7
+              /32 host LOCAL
+           |-- 10.213.94.8
+              /32 host LOCAL
+        |-- 10.213.94.255
+           /32 link BROADCAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+"""
 ROUTE = """\
 Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
 eth0	00000000	015ED50A	0003	0	0	0	00000000	0	0	0
@@ -533,15 +553,21 @@ def test_routes():
     assert network.routes(ROUTE) == ["10.213.94.0/24", "172.17.0.0/16"]
 
 
+def test_every_address_of_the_host():
+    """A second one of an interface too, and no broadcast address."""
+    assert network.local(FIB_TRIE) == ["10.213.94.7", "10.213.94.8"]
+    assert set(network.addresses().values()) - {"127.0.0.1"} <= set(network.local(Host().text("/proc/net/fib_trie")))
+
+
 def test_engine_described():
     recorded = json.loads((RECORDED / "docker-26.1.5.json").read_text())
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [])
     assert (found["engine"], found["version"], found["storage_driver"], found["data_root"]) == ("docker", "26.1.5+dfsg1", "overlay2", "/var/lib/docker")
     bridge = {"driver": "bridge", "subnets": ["172.17.0.0/16"], "gateway": "172.17.0.1", "interface": "docker0", "mtu": 1500, "gateway_of": ""}
     assert found["networks"]["bridge"] == bridge
     recorded["version"]["Components"][0]["Name"] = "Podman Engine"
     recorded["info"]["HttpProxy"] = "http://me:canary-password@proxy:3128"
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [])
     assert found["engine"] == "podman"
     assert found["http_proxy"] == "http://me:********@proxy:3128"
 

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy, rebinds
 from tests.unit.test_plan import FACTS, TYPICAL, plan, run
 
 LLAMA = {"name": "llama", "port": 11435, "url": "http://127.0.0.1:8081"}
@@ -51,6 +51,15 @@ def test_host_and_sandboxes_always_reach_it_and_only_others_need_tls(address, pl
     assert [*servers({"address": address, "backends": [LLAMA], "tls": {"source": "own"}}).values()] == [tls]
 
 
+@pytest.mark.parametrize(("address", "refused"), [("192.0.2.7", True), ("10.213.145.11", False), ("127.0.0.1", False), ("0.0.0.0", False)])
+def test_an_address_is_one_of_the_host(address, refused):
+    facts = {**FACTS, "networks": {**FACTS["networks"], "local": ["10.213.145.11", "172.17.0.1"]}}
+    result = run({**TYPICAL, "nemoclaw_proxy": {"address": address, "backends": [LLAMA]}}, facts=facts)
+    problem = f"nemoclaw_proxy.address: {address} is no address of this host. Give one of 10.213.145.11, 172.17.0.1, or 0.0.0.0 or 127.0.0.1."
+    assert (problem in result.get("msg", "")) == refused
+    assert not run({**TYPICAL, "nemoclaw_proxy": {"address": address}}, facts=facts).get("failed"), "it is not made"
+
+
 def test_an_endpoint_behind_it_takes_its_token():
     given = {"provider": "custom", "model": "m", "endpoint_url": "http://127.0.0.1:11435/v1"}
     made = plan({**TYPICAL, "nemoclaw_inference": given, "nemoclaw_credentials": {}, "nemoclaw_proxy": {"backends": [LLAMA]}})
@@ -60,6 +69,9 @@ def test_an_endpoint_behind_it_takes_its_token():
 def test_the_probe_asks_for_its_ports():
     result = run({**TYPICAL, "nemoclaw_proxy": {"backends": [LLAMA, OTHER]}}, facts=None)
     found = {port["port"]: (port["variable"], port["ours"]) for port in result["ports"]}
+    assert [port["address"] for port in result["ports"] if port["port"] == 11435] == ["0.0.0.0"]
+    other = run({**TYPICAL, "nemoclaw_proxy": {"address": "192.0.2.7", "backends": [LLAMA]}}, facts=None)["ports"]
+    assert [port["address"] for port in other if port["port"] == 11435] == ["192.0.2.7", "127.0.0.1"]
     assert found[11435] == ("nemoclaw_proxy.port", "nemoclaw-proxy.service")
     assert found[11500] == ("nemoclaw_proxy.backends.other.port", "nemoclaw-proxy.service")
 
@@ -81,6 +93,8 @@ def test_it_can_be_removed():
         ({"backends": [{**LLAMA, "port": 18789}]}, "nemoclaw_proxy.port", "18789 is used by nemoclaw_sandboxes[0].dashboard_port too"),
         ({"backends": [LLAMA], "tls": {"source": "files", "key": "/k"}}, "nemoclaw_proxy.tls.certificate", "the source files needs it"),
         ({"address": "everywhere"}, "nemoclaw_proxy.address", "right form"),
+        ({"address": "::1"}, "nemoclaw_proxy.address", "right form"),
+        ({"address": "127.0.0.256"}, "nemoclaw_proxy.address", "is no IPv4 address"),
         ({"backends": [{**LLAMA, "name": "a b; }"}]}, "nemoclaw_proxy.backends[0].name", "right form"),
     ],
 )
@@ -116,3 +130,18 @@ def test_no_difference_holds_a_token(tmp_path):
     token.write_text("b2" * 24)
     second = Proxy(desired).changes()
     assert [one.after for one in first if one.field == "accepted.conf"] != [one.after for one in second if one.field == "accepted.conf"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "restarted"),
+    [
+        ({}, {"address": "127.0.0.1"}, True),
+        ({"address": "192.0.2.7"}, {}, True),
+        ({"address": "192.0.2.7"}, {"address": "127.0.0.1"}, False),
+        ({}, {"tls": {"source": "own"}}, False),
+        ({}, {"backends": [OTHER]}, False),
+    ],
+)
+def test_nginx_is_restarted_where_it_could_not_bind_otherwise(before, after, restarted):
+    old, new = (resources({"backends": [LLAMA], **proxy})["proxy"]["config"] for proxy in (before, after))
+    assert rebinds(old, new) == restarted

@@ -21,7 +21,9 @@ STORES = ("none", "helper", "config")
 
 
 class Login(Resource):
-    """C({registry, username, password, user, store, helper, state}); C(store) says where the credentials are kept on the host.
+    """C({registry, username, password, user, store, helper, state, ours}); C(store) says where the credentials are kept on the host.
+
+    Absent and C(ours), those that somebody else has kept stay.
 
     That they were good is remembered as a keyed fingerprint, so that a second run asks nobody. Without a password (nobody gave one) they are not compared.
     """
@@ -59,7 +61,8 @@ class Login(Resource):
             return {}
         record = self._records.records().get(self.name) or {}
         if self.absent:
-            return {key: value for key, value in (("record", bool(record)), ("config", bool(self._config.login(self.name)))) if value}
+            found = {"record": bool(record), "config": not self.desired.get("ours") and bool(self._config.login(self.name))}
+            return {key: value for key, value in found.items() if value}
         kept = self._kept()
         if not record or kept is None:
             return {}

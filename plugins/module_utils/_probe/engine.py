@@ -16,6 +16,9 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import 
 
 SOCKET = "/var/run/docker.sock"
 SANDBOXES = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["openshell.ai/managed-by=openshell"]}')
+# model servers of this collection, with what they were made from
+SERVERS = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["nemoclaw.fleet/server"]}')
+SHARE = "--gpu-memory-utilization"
 # packages that bring an engine, or stand in its place
 PACKAGES = ("docker.io", "docker-ce", "moby-engine", "podman-docker")
 
@@ -65,10 +68,10 @@ def read(host: Host, shown: str = "") -> dict:
     if not facts["present"]:
         return facts
     try:
-        version, info, networks, sandboxes = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES)
+        version, info, networks, sandboxes, servers = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES, SERVERS)
     except (OSError, ValueError) as exc:
         return dict(facts, error=str(exc))
-    return dict(facts, running=True, **describe(version, info, networks, sandboxes))
+    return dict(facts, running=True, **describe(version, info, networks, sandboxes, servers))
 
 
 def commands(host: Host) -> dict[str, list[str]]:
@@ -91,7 +94,7 @@ def credential_helper(host: Host, home: str) -> str:
     return next((f"docker-credential-{name}" for name in sorted(filter(None, wanted)) if not host.which(f"docker-credential-{name}")), "")
 
 
-def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict]) -> dict:
+def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict], servers: list[dict]) -> dict:
     """The facts in the engine's answers. Pure."""
     podman = any("podman" in part.get("Name", "").lower() for part in version.get("Components") or [])
     return {
@@ -112,6 +115,7 @@ def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[di
         "no_proxy": info.get("NoProxy", ""),
         "networks": {network["Name"]: _describe_network(network) for network in sorted(networks, key=lambda one: one["Name"])},
         "sandboxes": sorted((_describe_sandbox(one) for one in sandboxes), key=lambda one: (one["gateway"], one["name"])),
+        "servers": sorted(map(_describe_server, servers), key=lambda one: one["name"]),
     }
 
 
@@ -136,6 +140,21 @@ def _describe_sandbox(container: dict) -> dict:
     labels = container.get("Labels") or {}
     name = labels.get("openshell.ai/sandbox-name") or next(iter(container.get("Names") or ["?"])).lstrip("/")
     return {"name": name, "gateway": labels.get("openshell.ai/sandbox-namespace", ""), "state": container.get("State", "")}
+
+
+def _describe_server(container: dict) -> dict:
+    labels = container.get("Labels") or {}
+    spec = json.loads(labels.get("nemoclaw.fleet/spec") or "{}")
+    command = spec.get("command") or []
+    return {
+        "kind": labels["nemoclaw.fleet/server"],
+        "name": next(iter(container.get("Names") or ["?"])).lstrip("/"),
+        "state": container.get("State", ""),
+        "image": spec.get("image", ""),
+        "port": (spec.get("publish") or {}).get("port", 0),
+        "devices": spec.get("devices") or [],
+        "memory_share": float(command[command.index(SHARE) + 1]) if SHARE in command else 0.0,
+    }
 
 
 def mask_url(url: str) -> str:

@@ -63,6 +63,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "disks": storage.read(host, {"/": "system", data_root: "engine", **{one["path"]: one["purpose"] for one in options["disks"]}}),
         "python": {"version": platform.python_version(), "modules": {name: module_version(name) for name in PYTHON_MODULES}},
         "users": {name: account(name) for name in sorted(set(options["users"]))},
+        "gateways": installed.own_gateways(host),
         "lingering": installed.lingering(host),
         "docker": docker,
         "data_root": data_root,

@@ -26,6 +26,7 @@ def read(host: Host) -> dict:
     return {
         "routes": routes(table),
         "addresses": addresses(),
+        "local": local(host.text("/proc/net/fib_trie")),
         "uplink": uplink(table),
         "mtu": {name: int(size) for name, size in sizes.items() if size.isdigit()},
     }
@@ -61,6 +62,12 @@ def addresses() -> dict[str, str]:
                 continue
             found[name] = socket.inet_ntoa(answer[20:24])
     return dict(sorted(found.items()))
+
+
+def local(trie: str) -> list[str]:
+    """Every IPv4 address of this host, but for those of the loopback."""
+    found = {ipaddress.ip_address(address) for address in re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", trie)}
+    return [str(address) for address in sorted(found) if not address.is_loopback]
 
 
 def proxies(host: Host) -> dict[str, str]:

@@ -18,6 +18,10 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import 
 TIMEOUT = 3  # seconds; a server that is busy loading a model still answers these questions
 LARGEST = 1 << 22  # bytes of an answer
 UNIT = "ollama.service"
+OLLAMA = f"/etc/systemd/system/{UNIT}"
+MARK = "# Made by nemoclaw.fleet.\n"
+DROPIN = "zz-nemoclaw.conf"  # the last one counts, also after what an administrator has edited
+PROXIES = "/etc/*/proxy/conf/nginx.conf"
 PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "FragmentPath", "Environment")
 
 
@@ -28,7 +32,7 @@ def commands(host: Host) -> dict[str, list[str]]:
 
 
 def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], ollama_port: int, openai_ports: list[int]) -> dict[str, t.Any]:
-    """C({ollama, openai}) as RETURN of host_probe describes them; servers are asked only where something listens."""
+    """C({ollama, openai, proxies}) as RETURN of host_probe describes them; servers are asked only where something listens."""
     ports = sorted({ollama_port, *openai_ports})
     found = {one["port"]: one["listeners"] for one in listeners.read(host, [{"port": port, "address": "0.0.0.0"} for port in ports])}
     for held in found.values():
@@ -39,11 +43,13 @@ def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], olla
             "path": asked.get("ollama", [""])[0],
             "version": version_of(said["ollama"].output) if "ollama" in said else "",
             "unit": unit_of(said["ollama_unit"].stdout),
+            "ours": any(host.text(path).startswith(MARK.strip()) for path in (f"{OLLAMA}.d/{DROPIN}", OLLAMA)),
             "port": ollama_port,
             "listeners": found[ollama_port],
             **(ollama(found[ollama_port], ollama_port) if found[ollama_port] else {"running": "", "models": [], "loaded": []}),
         },
         "openai": [server for port in openai_ports if found[port] and (server := openai(found[port], port))],
+        "proxies": [proxy_of(path.split("/")[2], host.text(path)) for path in host.glob(PROXIES)],
     }
 
 
@@ -75,6 +81,15 @@ def unit_of(shown: str) -> dict[str, t.Any]:
         "pid": int(values.get("MainPID") or 0),
         "environment": {name: value for name, value in pairs if name.startswith("OLLAMA_")},
     }
+
+
+def proxy_of(gateway: str, config: str) -> dict[str, t.Any]:
+    """A proxy of this collection by its configuration: the ports that it listens on, and those of the servers behind it."""
+
+    def ports(word: str) -> list[int]:
+        return sorted({int(port) for port in re.findall(rf"^\s*{word} \S*:(\d+)\b", config, re.MULTILINE)})
+
+    return {"gateway": gateway, "ports": ports("listen"), "backends": ports("server")}
 
 
 def ollama(held: list[dict], port: int) -> dict[str, t.Any]:

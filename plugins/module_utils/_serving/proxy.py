@@ -16,6 +16,7 @@ import hashlib
 import http.client
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -47,6 +48,19 @@ def accepted(tokens: t.Iterable[str], socket_path: str, digest: str, tls: bool) 
     lines += ["}", "server {", f"    listen unix:{socket_path};", f'    location / {{ return 200 "{digest}"; }}', "}"]
     lines += ["ssl_certificate server.crt;", "ssl_certificate_key server.key;", "ssl_session_cache shared:tls:1m;"] if tls else []
     return "\n".join(lines) + "\n"
+
+
+def rebinds(before: str, after: str) -> bool:
+    """Whether a port is bound to every address in only one of two configurations: nginx cannot bind both, so it cannot go from one to the other."""
+
+    def everywhere(config: str) -> dict[str, bool]:
+        found: dict[str, bool] = {}
+        for address, port in re.findall(r"^\s*listen ([0-9.]+):(\d+)", config, re.MULTILINE):
+            found[port] = found.get(port, False) or address == "0.0.0.0"
+        return found
+
+    old, new = everywhere(before), everywhere(after)
+    return any(old[port] != new[port] for port in old.keys() & new.keys())
 
 
 class _Socket(http.client.HTTPConnection):
@@ -132,7 +146,7 @@ class Proxy(Resource):
         before = os.readlink(self.link) if os.path.islink(self.link) else ""
         self._switch(folder)
         if state.get("running") or running(self.socket):
-            self._reload(digest, before)
+            self._reload(digest, before, "restart" if rebinds(state["files"].get("nginx.conf", ""), files["nginx.conf"]) else "reload")
         self._keep_only(folder)
 
     def _group(self) -> int:
@@ -181,13 +195,15 @@ class Proxy(Resource):
         os.symlink(os.path.basename(folder), temporary)
         os.replace(temporary, self.link)
 
-    def _reload(self, digest: str, before: str) -> None:
-        """Open streams go on in the workers from before, until they end."""
+    def _reload(self, digest: str, before: str, how: str) -> None:
+        """After a reload open streams go on in the workers from before, until they end."""
         unit, began = f"{self.name}.service", time.time()
-        systemctl("reload", unit)
+        systemctl(how, unit, check=how == "reload")
         while running(self.socket) != digest:
             if time.time() > began + RELOAD_TIMEOUT:
                 self._switch(before)
+                if how == "restart":
+                    systemctl(how, unit, check=False)
                 raise failure(unit, began, "nginx does not take the new configuration; the one from before is in force.")
             time.sleep(0.2)
 

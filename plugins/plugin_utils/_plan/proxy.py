@@ -32,6 +32,9 @@ def problems(variables: dict[str, t.Any], servers: t.Collection[str]) -> t.Itera
     chosen = variables.get(NAME, {})
     if chosen.get("state") == "absent" and servers:
         yield Problem(f"{NAME}.state", f"the model server {', '.join(servers)} is reached through the proxy.", "Leave it out, or choose another provider.")
+    address = chosen.get("address", EVERYWHERE)
+    if max(map(int, address.split("."))) > 255:
+        yield Problem(f"{NAME}.address", f"{address!r} is no IPv4 address.", "Give an address of the host, 0.0.0.0 or 127.0.0.1.")
     tls = chosen.get("tls", {})
     for key in ("certificate", "key"):
         if tls.get("source") == "files" and not tls.get(key):
@@ -47,6 +50,13 @@ def problems(variables: dict[str, t.Any], servers: t.Collection[str]) -> t.Itera
         if not _server(backend.get("url", "")):
             remedy = "Give it as http://127.0.0.1:8000, without a path."
             yield Problem(f"{where}.url", f"{backend.get('url', '')!r} is no http URL of a server on the host's loopback.", remedy)
+
+
+def host_problems(variables: dict[str, t.Any], facts: dict[str, t.Any]) -> t.Iterator[Problem]:
+    """An address of a completed proxy that the host has not."""
+    address, there = variables[NAME]["address"], (facts.get("networks") or {}).get("local", [])
+    if proxy_ports(variables) and there and address not in (EVERYWHERE, *there) and not is_loopback(address):
+        yield Problem(f"{NAME}.address", f"{address} is no address of this host.", f"Give one of {', '.join(there)}, or 0.0.0.0 or 127.0.0.1.")
 
 
 def endpoint(variables: dict[str, t.Any], backend: str) -> tuple[str, str]:

@@ -302,6 +302,12 @@ def proxy_ports(variables: dict[str, t.Any]) -> dict[str, int]:
     return {"nemoclaw_proxy.port": first["port"], **{f"nemoclaw_proxy.backends.{one['name']}.port": one["port"] for one in others}} if first else {}
 
 
+def addresses(variable: str, variables: dict[str, t.Any]) -> list[str]:
+    """Where something listens on the port that a variable names: on the loopback, but for a proxy for other machines."""
+    chosen = variables["nemoclaw_proxy"]["address"] if variable.startswith("nemoclaw_proxy.") else "127.0.0.1"
+    return ["0.0.0.0"] if chosen == "0.0.0.0" else list(dict.fromkeys([chosen, "127.0.0.1"]))
+
+
 def network(variables: dict[str, t.Any]) -> dict[str, t.Any]:
     """The sandboxes' network as the probe wants it: the host's address on it, and the ports of the host that sandboxes must reach."""
     gateway, url = variables["nemoclaw_gateway"], variables["nemoclaw_inference"].get("endpoint_url", "")

@@ -21,10 +21,10 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import listeners
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.ports import stop, who
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.servers import DROPIN, MARK
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.api import Ollama, OllamaError
 
-MARK = "# Made by nemoclaw.fleet.\n"
 LOOPBACK = "127.0.0.1"
 ACCOUNT = "Ollama (nemoclaw.fleet)"  # the comment of an account that was made here
 GROUPS = ("render", "video")  # who may use GPUs, where a distribution has such groups
@@ -44,7 +44,7 @@ class OllamaServer(Resource):
     def __init__(self, desired: dict[str, t.Any]) -> None:
         super().__init__({"name": "ollama.service", **desired})
         self.unit = os.path.join(units.UNIT_DIR, self.name)
-        self.dropin = f"{self.unit}.d/zz-nemoclaw.conf"  # the last one counts, also after what an administrator has edited
+        self.dropin = f"{self.unit}.d/{DROPIN}"
 
     @property
     def _settings(self) -> str:

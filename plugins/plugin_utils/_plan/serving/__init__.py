@@ -10,18 +10,20 @@ import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, nim, ollama, running, vllm
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, leftovers, nim, ollama, running, vllm
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import Server
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
-# in the order they are made in
+# in the order they are made in; those that go make room for them first
 KINDS: dict[str, t.Any] = {"ollama": ollama, "vllm": vllm, "nim": nim, "running": running}
 
 
 def wanted(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
     """The kinds that a plan answers for: what the provider needs, and what is to be there beside it, or not to be there."""
     kind_of_provider = _kind(variables, blueprint)
-    return [kind for kind in KINDS if kind == kind_of_provider or variables.get(f"nemoclaw_{kind}", {}).get("state") in ("present", "absent")]
+    states = {kind: variables.get(f"nemoclaw_{kind}", {}).get("state") for kind in KINDS}
+    found = [kind for kind in KINDS if kind == kind_of_provider or states[kind] in ("present", "absent")]
+    return sorted(found, key=lambda kind: states[kind] != "absent")
 
 
 def _kind(variables: dict[str, t.Any], blueprint: Blueprint) -> str | None:
@@ -65,9 +67,11 @@ def credentials(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
 
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
-    """What this host cannot serve, each server for itself and all together."""
+    """What this host cannot serve, each server for itself, all together, and beside what is there."""
     found = [problem for kind in wanted(variables, blueprint) for problem in KINDS[kind].host_problems(variables, blueprint, facts)]
-    yield from found or gpus.problems(claims(variables, blueprint, facts), gpus.devices(facts), blueprint.data["gpu_memory"]["host_mb"])
+    found += proxy.host_problems(resolved(variables, blueprint, facts), facts)
+    yield from found or _beside(variables, blueprint, facts)
+    yield from [] if found else gpus.problems(claims(variables, blueprint, facts), gpus.devices(facts), blueprint.data["gpu_memory"]["host_mb"])
 
 
 def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[gpus.Claim]:
@@ -77,6 +81,8 @@ def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
         devices = next((tuple(entry.get("devices", [])) for entry in server.resources if "devices" in entry), ())
         if server.memory_mb:
             found.append(gpus.Claim(f"nemoclaw_{kind}", f"{kind} ({server.model})", server.memory_mb, devices))
+    if found:  # alone it is no problem
+        found = [*(_claim(left) for left in left_over(variables, blueprint, facts) if left.memory_mb), *found]
     there = [device.name for device in gpus.devices(facts)]
     for index, sandbox in enumerate(variables["nemoclaw_sandboxes"] if found else []):
         wanted_devices = gpus.of_sandbox(sandbox, there)
@@ -84,6 +90,52 @@ def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
             least = blueprint.data["gpu_memory"]["sandbox_mb"] * len(wanted_devices)
             found.append(gpus.Claim(f"nemoclaw_sandboxes[{index}].gpu", f"sandbox {sandbox['name']}", least, wanted_devices))
     return found
+
+
+def left_over(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[leftovers.Made]:
+    """What was made on the host earlier, and nothing asks for."""
+    variables = resolved(variables, blueprint, facts)
+    made = leftovers.there(variables, blueprint, facts)
+    return [one for one in made if one.kind not in _asked(made, variables, blueprint, facts)]
+
+
+def _asked(made: list[leftovers.Made], variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> set[str]:
+    """The kinds that the plan makes, that are named, or that a URL of the user's leads to; the variables are resolved."""
+    kinds, settings = wanted(variables, blueprint), variables[proxy.NAME]
+    urls = [one["url"] for one in settings["backends"] if one["name"] not in kinds or one["name"] == "running"]
+    if _kind(variables, blueprint) in (None, "running"):
+        urls.append(variables["nemoclaw_inference"].get("endpoint_url", ""))
+    of_proxy = {"proxy"} if settings["backends"] or settings["state"] == "absent" else set()
+    return {*kinds, *of_proxy, *leftovers.used(made, urls, facts)}
+
+
+def unasked(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[leftovers.Made]:
+    """What is left over and this plan's to remove. Servers of a host with several gateways may be another one's."""
+    return [one for one in left_over(variables, blueprint, facts) if one.kind == "proxy" or not leftovers.shared(variables, facts)]
+
+
+def pruned(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What is to go once the rest of the plan works, as C({serving, proxy}); empty where nobody wants that. The variables are resolved."""
+    if not variables.get(leftovers.PRUNE):
+        return {}
+    asked = _asked(leftovers.there(variables, blueprint, facts), variables, blueprint, facts)
+    kinds = {} if leftovers.shared(variables, facts) else {kind: module for kind, module in KINDS.items() if kind not in (*asked, "running")}
+    return leftovers.removal(kinds, "proxy" in asked, variables, blueprint, facts)
+
+
+def _beside(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
+    """Ports that something left over holds."""
+    held = {port: one for one in left_over(variables, blueprint, facts) if one.running for port in one.ports}
+    for kind, server in servers(variables, blueprint, facts).items():
+        port = urllib.parse.urlsplit(server.url).port
+        if port in held and kind != "running" and variables.get(f"nemoclaw_{kind}", {}).get("state") != "absent":
+            problem = f"the port {port} is held by {held[port].name} of an earlier run, which nothing asks for any more."
+            yield Problem(f"nemoclaw_{kind}.port", problem, f"Set {held[port].absent}, which removes it first, or choose another port.")
+
+
+def _claim(left: leftovers.Made) -> gpus.Claim:
+    remedy = f"Set {left.absent}, which removes it first, or choose a smaller model."
+    return gpus.Claim(f"nemoclaw_{left.kind}", f"{left.name} of an earlier run, which nothing asks for any more,", left.memory_mb, left.devices, remedy)
 
 
 def servers(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> dict[str, Server]:

@@ -22,12 +22,16 @@ class Device(t.NamedTuple):
 
 
 class Claim(t.NamedTuple):
-    """GPU memory that something is to take: of its C(devices) in equal parts, or of any where it names none. C(variable) is what asked for it."""
+    """GPU memory that something is to take: of its C(devices) in equal parts, or of any where it names none. C(variable) is what asked for it.
+
+    C(remedy) is what to do about one that nothing asks for.
+    """
 
     variable: str
     what: str
     memory_mb: int
     devices: tuple[str, ...] = ()
+    remedy: str = ""
 
 
 def devices(facts: dict[str, t.Any]) -> list[Device]:
@@ -97,5 +101,5 @@ def _problem(taken: list[tuple[Claim, float]], where: str, memory_mb: int) -> Pr
     return Problem(
         asked[-1][0].variable,
         f"GPU memory of {where}: {arithmetic} = {gigabytes(total)}, and there are {gigabytes(memory_mb)}; {gigabytes(total - memory_mb)} too much.",
-        "Give the servers other GPUs, less memory or smaller models, or leave one out.",
+        next((claim.remedy for claim, _part in taken if claim.remedy), "Give the servers other GPUs, less memory or smaller models, or leave one out."),
     )
