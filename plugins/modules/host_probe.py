@@ -9,7 +9,7 @@ module: host_probe
 short_description: Facts of a host and whether agents can be onboarded on it
 version_added: 0.1.0
 description:
-  - Reads in one call what a plan needs to know about a host, and judges it. Read-only.
+  - Reads in one call what a plan needs to know of a host, and judges it.
   - Every check is reported at once. The module itself does not fail; the role P(nemoclaw.fleet.preflight#role) stops on errors.
   - Needs nothing but Python on the host. Without C(become) the holders of ports stay unknown.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
@@ -27,7 +27,6 @@ EXAMPLES = r"""
     users: [nemoclaw]
     ports:
       - {port: 8080, purpose: gateway, ours: nemoclaw-gateway.service, variable: nemoclaw_gateway.port}
-      - {port: 18789, purpose: dashboard of assistant}
   become: true
   register: probe
 """
@@ -46,8 +45,8 @@ checks:
     - name: port_8080
       ok: false
       severity: error
-      detail: 127.0.0.1:8080 (gateway) is held by nginx (pid 812, user root, nginx.service) on 0.0.0.0
-      remedy: Stop it ('systemctl disable --now nginx.service') or set nemoclaw_gateway.port to a free port.
+      detail: 127.0.0.1:8080 (gateway) is held by nginx (pid 812, user root) on 0.0.0.0
+      remedy: Set nemoclaw_gateway.port to a free port.
   contains:
     name: {description: Name of the check; stable., type: str}
     ok: {description: Whether all is well., type: bool}
@@ -55,7 +54,7 @@ checks:
     detail: {description: What was found., type: str}
     remedy: {description: A command or a variable; empty when all is well., type: str}
 report:
-  description: The failed checks as lines to read; empty when all is well.
+  description: The failed checks as lines to read.
   returned: always
   type: list
   elements: str
@@ -158,11 +157,13 @@ facts:
     servers:
       description:
         - C(ollama) is program, unit, listeners and models; C(openai) are servers on O(openai_ports) that list models or ask for a key; C(proxies) ours.
+        - C(nim) is, by container, the id that a NIM was told to serve as and the one it serves.
       type: dict
       sample:
         ollama: {path: /usr/bin/ollama, version: 0.13.5, unit: {}, ours: true, port: 11434, listeners: [], running: "", models: [], loaded: []}
         openai: [{port: 8000, listeners: [], key_needed: false, models: [{id: org/model, max_model_len: 32768}]}]
         proxies: [{gateway: nemoclaw, ports: [11435], backends: [11434]}]
+        nim: {nemoclaw-nim: {image: "i:1", asked: m, served: org/m}}
     services: {description: The ports of O(services) with their listeners., type: list, elements: dict}
     gateways: {description: Names of our gateways., type: list, elements: str}
     lingering: {description: Users whose own gateway of OpenShell may start at boot., type: list, elements: str}

@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Runs a NIM of an image that is on the host, and waits until it answers. The same settings leave it alone.
   - With other settings a new container is made. The one before is started again when the new one does not come to answer.
-  - NIM is told which id to serve the model as, and the id that it then lists must be that one.
+  - NIM is told which id to serve the model as. Where it then lists another one, O(adopt) says whether that is an error.
   - It asks its users for no key and is reached on 127.0.0.1 only.
 author: nemoclaw.fleet contributors (@nemoclaw-fleet)
 requirements:
@@ -30,6 +30,10 @@ options:
   model:
     description: Id that the model is served as. Required when O(state=present).
     type: str
+  adopt:
+    description: Whether another id is taken where the image insists on it. Ids with characters other than letters, digits and C(._:/-) never are.
+    type: bool
+    default: false
   key:
     description:
       - NGC API key, with which NIM fetches the model. It is written to O(key_file) and read from there by the server's own process as C(NGC_API_KEY);
@@ -102,6 +106,11 @@ changes:
     field: {description: Name of the field., type: str}
     before: {description: Value before., type: raw}
     after: {description: Value after., type: raw}
+served:
+  description: Id that the model is served as.
+  returned: when O(state=present), outside check mode
+  type: str
+  sample: meta/llama-3.1-8b-instruct
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -114,6 +123,7 @@ ARGUMENTS = {
     "name": {"type": "str", "default": "nemoclaw-nim"},
     "image": {"type": "str"},
     "model": {"type": "str"},
+    "adopt": {"type": "bool", "default": False},
     "key": {"type": "str", "no_log": True},
     "key_file": {"type": "path", "default": "/etc/nemoclaw/nim/ngc-api-key", "no_log": False},
     "user": {"type": "str", "default": "nemoclaw"},
@@ -133,8 +143,11 @@ def main() -> None:
     given = module.params
     user, key = given["user"], given.pop("key")
     file = {"path": given["key_file"], "owner": user, "group": user, "mode": "0600", "state": given["state"]}
-    resources = [CredentialFile(file, key or ""), NimServer(given)]
-    converge(module, resources if given["state"] == "present" else resources[::-1])
+    server = NimServer(given)
+    resources = [CredentialFile(file, key or ""), server]
+    if given["state"] == "absent":
+        converge(module, resources[::-1])
+    converge(module, resources, lambda: {"served": server.served})
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def main() -> None:
         module.exit_json(changed=True, runs=runs.all())
     run = options["run"] or runs.begin(options["plan"], options["changes"])
     if options["result"] is not None:
-        runs.end(run, options["result"], options["keep"])
+        runs.end(run, options["plan"], options["result"], options["keep"])
     module.exit_json(changed=True, run=run, runs=runs.all())
 
 

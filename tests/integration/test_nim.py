@@ -10,7 +10,7 @@ import secrets
 import pytest
 
 from tests.bed.registry import USER, Registry, stand_in
-from tests.integration.fleet import ANSWER, Fleet, answer, changed, unchanged
+from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, resources, unchanged
 
 pytestmark = pytest.mark.long
 
@@ -24,6 +24,8 @@ HOOK = "/usr/bin/nvidia-container-runtime-hook"
 # each in a play of its own: modules as a user would call them
 LOGIN = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops"}}
 KEPT = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops", "store": "config"}}
+HELD = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops", "store": "helper"}}
+GONE = {"nemoclaw.fleet.ngc_login": {"user": "ops", "state": "absent"}}
 DOCKER = {"ansible.builtin.command": {"argv": ["docker", "--config", "/home/ops/.docker", "login", "nvcr.io"]}}  # with what it has
 PULL = {"nemoclaw.fleet.image": {"name": IMAGE, "platform": "host", "stall_timeout": 30, "auth": {"username": USER, "password": "{{ key }}"}}}
 
@@ -86,6 +88,37 @@ def test_login(prepared, registry, tmp_path):
     assert (kept["changed"], not_kept["changed"]) == (True, True)
     assert "Login Succeeded" in docker["stdout"]
     assert prepared["h1"].sh("cat /home/ops/.docker/config.json") == "{}"
+
+
+def as_ops(host, command: str) -> str:
+    """A command of ops, who may use the engine."""
+    return host.exec("runuser", "-u", "ops", "-G", "docker", "--", "env", "-i", "HOME=/home/ops", "PATH=/usr/bin:/bin", "sh", "-c", command).stdout.strip()
+
+
+def test_login_in_a_credential_helper(prepared, registry, tmp_path):
+    """In docker-credential-pass of Debian: Docker finds it there, its own file has but the helper's name, and a bad key costs nothing."""
+    host = prepared["h1"]
+    packages = "golang-docker-credential-helpers pass gnupg"
+    host.sh(f"apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends {packages}", timeout=300)
+    [refused] = results(prepared, tmp_path, HELD)
+    assert "docker-credential-pass" in refused["msg"]
+    assert "Set pass up for ops, or choose the store none or config." in refused["msg"]
+    as_ops(host, "gpg --batch --quiet --passphrase '' --quick-generate-key bed && pass init bed")
+    first, again = results(prepared, tmp_path, HELD, HELD)
+    assert (first["changed"], again["changed"]) == (True, False)
+    assert json.loads(host.sh("cat /home/ops/.docker/config.json")) == {"credHelpers": {"nvcr.io": "pass"}}
+    assert "Login Succeeded" in as_ops(host, "docker login nvcr.io 2>&1")
+    [refused] = results(prepared, tmp_path, HELD, key="nvapi-wrong")
+    assert refused["kind"] == "unauthorized"
+    kept = json.loads(as_ops(host, "echo nvcr.io | docker-credential-pass get"))
+    assert (kept["Username"], kept["Secret"]) == (USER, KEY)
+    host.exec("tee", "/run/canary", input=KEY)
+    assert host.sh("grep --recursive --files-with-matches --fixed-strings --file=/run/canary /home/ops /root || true") == ""
+    host.exec("rm", "/run/canary")
+    gone, still = results(prepared, tmp_path, GONE, GONE)
+    assert (gone["changed"], still["changed"]) == (True, False)
+    assert as_ops(host, "docker-credential-pass list") == "{}"
+    assert host.sh("cat /home/ops/.docker/config.json") == "{}"
 
 
 def test_a_token_that_has_expired(prepared, registry, tmp_path):
@@ -165,20 +198,73 @@ def test_one_that_does_not_come_up_leaves_the_one_before(prepared):
     assert prepared["h1"].sh(f"docker inspect --format '{{{{.Id}}}}' {CONTAINER}") == before
 
 
-def test_one_that_insists_on_an_id(prepared, registry):
-    """Its id is said with the setting that takes it, and taken."""
+OWN = {"model": "own-model", "image": "nvcr.io/nim/own:1"}
+
+
+def agents_model(fleet) -> set[str]:
+    """The ids in the agent's configuration, as it is in the sandbox."""
+    config = json.loads(fleet.inside("h1", "cat ~/.openclaw/openclaw.json"))
+    return {one["id"] for provider in config["models"]["providers"].values() for one in provider["models"]}
+
+
+def test_an_id_that_no_configuration_takes(prepared, registry):
+    """Refused before anything that uses it is touched."""
     registry.known_to(prepared["h1"])  # the reboot has made it forget
-    registry.push(stand_in(own_id="own/model"), "nim/own", "1")
-    own = {"model": "own-model", "image": "nvcr.io/nim/own:1"}
-    change(prepared, **own)
+    registry.push(stand_in(own_id="own model"), "nim/unsafe", "1")
+    change(prepared, model="own-model", image="nvcr.io/nim/unsafe:1")
     run = prepared.play("onboard.yml")
     assert run.rc != 0
-    assert "serves own/model, not own-model. " in run.output
+    assert "serves 'own model', an id that is refused for its characters" in " ".join(run.output.split())
+    assert agents_model(prepared) == {MODEL}
+    assert prepared.chat("h1")
+
+
+def test_one_that_insists_on_an_id(prepared, registry, tmp_path):
+    """Its id is adopted in the same run, by whatever asks it; the next run knows it while the server is down as well."""
+    registry.push(stand_in(own_id="own/model"), "nim/own", "1")
+    change(prepared, **OWN)
+    plans = {"nemoclaw_plan_dir": str(tmp_path)}
+    assert prepared.play("plan.yml", variables=plans).rc == 0
+    run = prepared.play("onboard.yml", variables=plans)
+    assert run.rc != 0
+    assert "NIM serves own/model, and the plan that was approved says own-model." in run.output
+    assert agents_model(prepared) == {MODEL}
+    prepared["h1"].sh(f"docker rm --force {CONTAINER}; rm /etc/nemoclaw/nim/{CONTAINER}.served.json")
+
+    run = prepared.play("onboard.yml")
+    assert run.rc == 0
+    assert "NIM was told to serve as own-model and serves own/model: inference and sandboxes use that." in " ".join(run.output.split())
+    assert answer(run, "h1") == ANSWER
+    assert agents_model(prepared) == {"own/model"}
+    assert unchanged(prepared.play("onboard.yml"), "h1")
+    prepared["h1"].sh(f"docker stop {CONTAINER}")
+    run = prepared.play("onboard.yml", check=True)
+    assert resources(predicted(run, "h1")) == {f"nim/{CONTAINER}"}
+    assert prepared.play("onboard.yml").rc == 0
+    assert unchanged(prepared.play("onboard.yml"), "h1")
+
+
+def test_an_id_that_the_user_names(prepared):
+    """Then another one is an error that says what to set; the server from before serves on."""
+    change(prepared, **OWN, served_model="wished/model")
+    run = prepared.play("onboard.yml")
+    assert run.rc != 0
+    assert "serves own/model, not wished/model. " in run.output
     assert "Set nemoclaw_nim.served_model to own/model" in run.output
-    change(prepared, **own, served_model="own/model")
+    assert agents_model(prepared) == {"own/model"}
+
+
+def test_another_model_has_none_of_it(prepared):
+    """What was adopted is the other image's id; back there, it is adopted again, and a roll back knows which plan had which."""
+    change(prepared)
     run = prepared.play("onboard.yml")
     assert run.rc == 0
     assert answer(run, "h1") == ANSWER
+    assert agents_model(prepared) == {MODEL}
+    run = prepared.play("rollback.yml")
+    assert run.rc == 0
+    assert answer(run, "h1") == ANSWER
+    assert agents_model(prepared) == {"own/model"}
 
 
 def test_absent(prepared):
@@ -186,6 +272,6 @@ def test_absent(prepared):
     host = prepared["h1"]
     prepared.of_host["h1"] = {"nemoclaw_nim": {"state": "absent"}}
     assert prepared.play("onboard.yml").rc == 0
-    assert host.sh(f"docker ps --all --quiet --filter name={CONTAINER}; ls {FILE} 2>/dev/null || true") == ""
+    assert host.sh(f"docker ps --all --quiet --filter name={CONTAINER}; find /etc/nemoclaw/nim -type f") == ""
     assert host.sh("cat /home/nemoclaw/.cache/nim/model") == "fetched"
     assert unchanged(prepared.play("onboard.yml"), "h1")

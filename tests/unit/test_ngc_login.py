@@ -130,8 +130,9 @@ def test_in_a_helper(home, registry, monkeypatch):
     monkeypatch.setattr(docker_config, "PATH", f"{programs}:{docker_config.PATH}")
     with pytest.raises(ResourceError, match="has no credential helper"):
         make(registry, store="helper")
-    (programs / "docker-credential-pass").write_text(HELPER)
-    (programs / "docker-credential-pass").chmod(0o755)
+    for name in ("docker-credential-pass", "docker-credential-secretservice", "pass"):  # Debian's package has both helpers
+        (programs / name).write_text(HELPER)
+        (programs / name).chmod(0o755)
     assert make(registry, store="helper") == ["state"]
     assert files_with(home, KEY) == ["kept"]
     assert json.loads((home / ".docker" / "config.json").read_text()) == {"credHelpers": {registry.host: "pass"}}

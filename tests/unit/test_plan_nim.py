@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.unit.test_plan import FACTS, plan, run
@@ -52,9 +54,7 @@ def test_gpus_of_several_kinds_are_no_sum():
     assert made(on(L40S, T4, L40S), {"model": LARGE})["nim"]["devices"] == ["nvidia.com/gpu=0", "nvidia.com/gpu=2"]
 
 
-@pytest.mark.parametrize(
-    ("gpus", "devices"), [(1, [1]), ([0], [0]), (["nvidia.com/gpu=2"], [2]), (True, [1, 2])]
-)
+@pytest.mark.parametrize(("gpus", "devices"), [(1, [1]), ([0], [0]), (["nvidia.com/gpu=2"], [2]), (True, [1, 2])])
 def test_gpus_that_were_asked_for(gpus, devices):
     assert made(on(T4, L40S, L40S), {"model": "nvidia/nemotron-3-nano", "gpus": gpus})["nim"]["devices"] == [f"nvidia.com/gpu={index}" for index in devices]
 
@@ -94,6 +94,29 @@ def test_the_route_has_the_id_that_is_served():
     assert planned["inference"]["key_file"].endswith("/proxy/token")
     planned = plan({**GIVEN, "nemoclaw_nim": {"model": SMALL, "served_model": "own/id"}}, facts=on(L40S))
     assert planned["inference"]["route"]["model"] == "own/id"
+
+
+@pytest.mark.parametrize(
+    ("seen", "nim", "model"),
+    [
+        ({}, {}, "own/id"),
+        ({"image": "nvcr.io/nim/other:1"}, {}, SMALL),
+        ({"asked": LARGE}, {}, SMALL),
+        ({"served": "own/id; rm"}, {}, SMALL),
+        ({}, {"served_model": SMALL}, SMALL),
+        ({}, {"image": "registry.example/nim:1"}, SMALL),
+    ],
+)
+def test_an_id_that_the_image_insists_on(seen, nim, model):
+    """It is that of one image that was told one id: another model, another image and the user's own word have none of it."""
+    record = {"image": "nvcr.io/nim/meta/llama-3.1-8b-instruct:latest", "asked": SMALL, "served": "own/id", **seen}
+    facts = {**on(L40S), "servers": {"nim": {"nemoclaw-nim": record}}}
+    planned = plan({**GIVEN, "nemoclaw_nim": {"model": SMALL, **nim}}, facts=facts)
+    assert planned["inference"]["route"]["model"] == planned["inference"]["endpoint"]["model"] == model
+    config = json.loads(next(file["content"] for file in planned["sandboxes"][0]["create"]["files"] if file["path"].endswith("openclaw.json")))
+    assert [one["id"] for provider in config["models"]["providers"].values() for one in provider["models"]] == [model]
+    (server,) = (entry for entry in planned["serving"]["nim"]["resources"] if entry["resource"] == "nim")
+    assert (server["model"], server["adopt"]) == (SMALL, "served_model" not in nim)
 
 
 def test_who_pulls():

@@ -29,7 +29,7 @@ def runs(tmp_path, monkeypatch):
 
 def applied(runs: Runs, letter: str, keep: int = 20) -> str:
     run = runs.begin(plan(letter), ["route"])
-    runs.end(run, {"answers": {"assistant": "pong"}}, keep)
+    runs.end(run, plan(letter), {"answers": {"assistant": "pong"}}, keep)
     return run
 
 
@@ -44,6 +44,11 @@ def test_a_run_that_ended_well(runs):
     assert (json.loads(result.read_text())["changes"], json.loads(result.read_text())["answers"]) == (["route"], {"assistant": "pong"})
     assert result.stat().st_mode & 0o777 == 0o600
     assert result.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_plan_that_changed_on_the_way(runs):
+    runs.end(runs.begin(plan("a"), []), plan("b"), {}, 20)
+    assert runs.applied() == plan("b")
 
 
 def test_no_run_yet(runs):

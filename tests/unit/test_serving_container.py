@@ -14,8 +14,9 @@ import pytest
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, weights
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, served, weights
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.nim import NimServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
 
 DESIRED = {"name": "model", "image": "image:1", "command": ["serve"], "publish": {"addresses": ["127.0.0.1"], "port": 8000, "target": 8000}, "health": {}}
@@ -50,6 +51,51 @@ def test_a_container_of_others_is_left_alone():
     with pytest.raises(ResourceError, match=r"not made by this collection.*docker rm --force model"):
         Container(DESIRED).apply(state(ours=False, spec={}), [])
     assert not Container({"name": "model", "state": "absent"}).diff(state(ours=False, spec={}))
+
+
+@pytest.fixture
+def nim(tmp_path, monkeypatch):
+    """A NIM of one image that was told to serve as org/model; by its further settings."""
+    monkeypatch.setattr(served, "DIRECTORY", str(tmp_path))
+    told = {"name": "nim", "image": "nim:1", "model": "org/model", "key_file": "/key", "cache_dir": "/cache", "port": 8000, "load_timeout": 1}
+    return lambda **more: NimServer({**told, **more})
+
+
+@pytest.mark.parametrize(("models", "known"), [(["org/model"], "org/model"), (["adapter", "org/model"], "org/model"), (["own/id"], "own/id")])
+def test_an_id_that_is_adopted_is_known_from_then_on(nim, models, known):
+    """For as long as image and wish are the same."""
+    server = nim(adopt=True)
+    served.keep("nim", "nim:1", "org/model", server._id_of("nim", models))
+    found = {**state(spec=server.spec, models=models), "served": server.served}
+    assert server.served == known
+    assert server.diff(found) == []
+    assert [change.field for change in server.diff({**found, "models": ["another"]})] == ["model"]
+    assert nim(adopt=True, model="org/other").served == "org/other"
+    assert nim(adopt=True, image="nim:2").served == nim().served == "org/model"
+
+
+def test_ids_that_are_not_adopted(nim):
+    for adopt in (True, False):
+        with pytest.raises(ResourceError, match="serves 'a b', an id that is refused for its characters"):
+            nim(adopt=adopt)._id_of("nim", ["own/id", "a b"])
+    with pytest.raises(ResourceError, match=r"serves own/id, not org/model. Set nemoclaw_nim.served_model to own/id"):
+        nim()._id_of("nim", ["own/id"])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}"])
+def test_a_record_that_says_nothing(nim, text):
+    with open(served.path_of("nim"), "w", encoding="utf-8") as stream:
+        stream.write(text)
+    assert (served.all_of(), nim(adopt=True).served) == ({}, "org/model")
+
+
+def test_what_is_known_goes_with_the_server(nim):
+    gone = NimServer({"name": "nim", "state": "absent"})
+    assert gone.diff({"record": True}) != []
+    assert gone.diff({}) == []
+    served.keep("nim", "nim:1", "org/model", "own/id")
+    served.forget("nim")
+    assert served.all_of() == {}
 
 
 def test_devices_as_the_engine_takes_them():

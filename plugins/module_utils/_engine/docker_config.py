@@ -19,7 +19,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 
 HELPER = "docker-credential-"
-KNOWN = ("secretservice", "pass")  # of those on PATH, when several are
+KNOWN = {"pass": ["pass"], "secretservice": []}  # in Docker's own order, with the programs that they need; Debian's package has both
 NOT_FOUND = "credentials not found"  # what a helper says
 
 
@@ -70,7 +70,7 @@ class DockerConfig:
         configured = (config.get("credHelpers") or {}).get(registry) or config.get("credsStore") or ""
         if configured or wanted:
             return wanted or configured
-        return next((name for name in KNOWN if shutil.which(f"{HELPER}{name}", path=PATH)), "")
+        return next((name for name, needs in KNOWN.items() if all(shutil.which(program, path=PATH) for program in (f"{HELPER}{name}", *needs))), "")
 
     def ask(self, helper: str, verb: str, given: str) -> dict[str, str]:
         """What a helper answers; empty when it knows nothing of the registry. The secret goes through its standard input."""

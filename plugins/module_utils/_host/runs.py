@@ -83,9 +83,10 @@ class Runs:
         self._write(run, "result.json", {"began": time.strftime(TIME, now), "changes": changes})
         return run
 
-    def end(self, run: str, result: dict[str, t.Any], keep: int) -> None:
-        """Add what came of a run that ended well, and forget the oldest ones beyond C(keep)."""
+    def end(self, run: str, plan: Plan, result: dict[str, t.Any], keep: int) -> None:
+        """Add what came of a run that ended well, and forget the oldest ones beyond C(keep). What the host told meanwhile may have changed the plan."""
         begun = self._json(run, "result.json")
+        self._write(run, "plan.json", plan)
         now = time.gmtime()
         seconds = calendar.timegm(now) - calendar.timegm(time.strptime(begun["began"], TIME))
         self._write(run, "result.json", {**begun, **result, "ended": time.strftime(TIME, now), "seconds": seconds})

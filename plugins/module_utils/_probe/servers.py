@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import listeners
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host, Outcome
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
 
 TIMEOUT = 3  # seconds; a server that is busy loading a model still answers these questions
 LARGEST = 1 << 22  # bytes of an answer
@@ -32,7 +33,7 @@ def commands(host: Host) -> dict[str, list[str]]:
 
 
 def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], ollama_port: int, openai_ports: list[int]) -> dict[str, t.Any]:
-    """C({ollama, openai, proxies}) as RETURN of host_probe describes them; servers are asked only where something listens."""
+    """C({ollama, openai, proxies, nim}) as RETURN of host_probe describes them; servers are asked only where something listens."""
     ports = sorted({ollama_port, *openai_ports})
     found = {one["port"]: one["listeners"] for one in listeners.read(host, [{"port": port, "address": "0.0.0.0"} for port in ports])}
     for held in found.values():
@@ -50,6 +51,7 @@ def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], olla
         },
         "openai": [server for port in openai_ports if found[port] and (server := openai(found[port], port))],
         "proxies": [proxy_of(path.split("/")[2], host.text(path)) for path in host.glob(PROXIES)],
+        "nim": served.all_of(host.path(served.DIRECTORY)),
     }
 
 

@@ -5,26 +5,26 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, ResourceError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container, inspect
 
 PORT, CACHE, KEY = 8000, "/opt/nim/.cache", "/run/secrets/ngc-api-key"  # in the container
-SAFE = re.compile(r"[A-Za-z0-9._:/-]+")  # ids that configurations and URLs take as they are
 
 
 class NimServer(Container):
-    """C({name, image, model, key_file, user, cache_dir, port, devices, env, shm_mb, load_timeout, remedy, state}).
+    """C({name, image, model, adopt, key_file, user, cache_dir, port, devices, env, shm_mb, load_timeout, remedy, state}).
 
-    NIM is told which id to serve as, so that it is known before it runs; what it says of itself counts. It asks for no key, so it is on the loopback only.
+    NIM is told which id to serve as, so that it is known before it runs; what it says of itself counts. With C(adopt) an image may insist on another one.
+    It asks for no key, so it is on the loopback only.
     """
 
     kind = "nim"
 
     def __init__(self, desired: dict[str, t.Any]) -> None:
-        self.model = desired.get("model", "")
+        self.model, self.adopt = desired.get("model", ""), desired.get("adopt", False)
         present = {} if desired.get("state") == "absent" else self._container(desired)
         super().__init__({"name": desired["name"], "state": desired.get("state"), **present})
 
@@ -41,17 +41,40 @@ class NimServer(Container):
             "health": {"path": "/v1", "timeout": desired["load_timeout"]},
         }
 
+    @property
+    def served(self) -> str:
+        """The id that it is known to serve; what it is told, while nobody has seen it."""
+        return served.served(served.all_of(), self.name, self.desired["image"], self.model) if self.adopt else self.model
+
+    def read(self) -> dict[str, t.Any]:
+        state = super().read()
+        if self.absent:
+            return {**state, "record": True} if self.name in served.all_of() else state
+        return {**state, "served": self.served} if "models" in state else state
+
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         changes = super().diff(state)
-        served = state.get("models") or []
-        return changes if changes or not served or self.model in served else [self.change("model", served, self.model)]
+        if self.absent:
+            return changes or ([self.change("state", "present", "absent")] if state.get("record") else [])
+        models = state.get("models") or []
+        return changes if changes or not models or state["served"] in models else [self.change("model", models, state["served"])]
+
+    def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        super().apply(state, changes)
+        if self.absent:
+            served.forget(self.name)
 
     def _await(self, name: str) -> None:
         super()._await(name)
-        served = self.models(int(inspect(name)["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])) or []
-        if self.model in served:
-            return
-        if unsafe := [one for one in served if not SAFE.fullmatch(one)]:
+        models = self.models(int(inspect(name)["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])) or []
+        served.keep(name, self.desired["image"], self.model, self._id_of(name, models))
+
+    def _id_of(self, name: str, models: list[str]) -> str:
+        if self.model in models:
+            return self.model
+        if unsafe := [one for one in models if not served.SAFE.fullmatch(one)]:
             raise ResourceError(f"The container {name} serves {unsafe[0]!r}, an id that is refused for its characters.", "Use another image.")
-        remedy = f"Set nemoclaw_nim.served_model to {served[0]}, which this image insists on." if served else self._remedy
-        raise ResourceError(f"The container {name} serves {', '.join(served) or 'nothing'}, not {self.model}.", remedy)
+        if self.adopt and models:
+            return models[0]
+        remedy = f"Set nemoclaw_nim.served_model to {models[0]}, which this image insists on." if models else self._remedy
+        raise ResourceError(f"The container {name} serves {', '.join(models) or 'nothing'}, not {self.model}.", remedy)

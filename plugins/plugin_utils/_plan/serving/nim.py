@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import mirrored, registry_of, split
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import host, images
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
@@ -179,7 +180,25 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     if model is None:
         return Server(url, LATER, [], proxied=True)
     resources = [*_resources(variables, data, facts, model), unit_of(data["container"], blueprint)] if facts else []
-    return Server(url, model.get("served", model["name"]), resources, proxied=True, memory_mb=model["gpu_memory_mb"])
+    return Server(url, _served(variables, data, facts, model), resources, proxied=True, memory_mb=model["gpu_memory_mb"])
+
+
+def _asked_for(model: dict[str, t.Any]) -> str:
+    """The id that NIM is told to serve the model as."""
+    return model.get("served", model["name"])
+
+
+def _adopts(variables: dict[str, t.Any]) -> bool:
+    """Whether an id that the image insists on is taken: not where the user has named it."""
+    return "served_model" not in _chosen(variables)
+
+
+def _served(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any], model: dict[str, t.Any]) -> str:
+    """The id to ask for: the one that this host has seen the image serve, else the one that it is told."""
+    if not _adopts(variables):
+        return _asked_for(model)
+    records = (facts.get("servers") or {}).get("nim") or {}
+    return served.served(records, data["container"], images.named(model["image"], variables), _asked_for(model))
 
 
 def _removal(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -228,7 +247,8 @@ def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[
             "resource": "nim",
             "name": data["container"],
             "image": image,
-            "model": model.get("served", model["name"]),
+            "model": _asked_for(model),
+            "adopt": _adopts(variables),
             "key_file": FILE,
             # as NIM wants it, for the files in its cache; and it alone can read the key
             "user": user,
