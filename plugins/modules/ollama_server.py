@@ -89,6 +89,10 @@ options:
     description: SHA-256 of the archive.
     type: str
     default: ""
+  checksums:
+    description: URL of a list that C(sha256sum) wrote, with a line for the archive; instead of O(sha256), of O(source=url).
+    type: str
+    default: ""
   version:
     description: Version that the archive must hold. Any when empty.
     type: str
@@ -127,7 +131,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.pro
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.server import OllamaServer
 
 TEXT = {"type": "str", "default": ""}
-PROGRAM = ("state", "source", "path", "prefix", "archive", "url", "sha256", "version", "minimum")
+PROGRAM = ("state", "source", "path", "prefix", "archive", "url", "sha256", "checksums", "version", "minimum")
 
 
 def main() -> None:
@@ -150,14 +154,19 @@ def main() -> None:
             "file": {"type": "path", "default": ""},
             "url": TEXT,
             "sha256": TEXT,
+            "checksums": TEXT,
             "version": TEXT,
             "minimum": {"type": "str", "default": "0.7.0"},
         },
-        required_if=[("source", "archive", ("archive", "sha256")), ("source", "url", ("archive", "url", "sha256"))],
+        required_if=[
+            ("source", "archive", ("archive", "sha256")),
+            ("source", "url", ("archive", "url")),
+            ("source", "url", ("sha256", "checksums"), True),
+        ],
         supports_check_mode=True,
     )
     program = Program({key: module.params[key] for key in PROGRAM}, module.params["file"])
-    server = OllamaServer({**module.params, "program": module.params["sha256"]})
+    server = OllamaServer({**module.params, "program": program.contents})
     converge(module, [server, program] if module.params["state"] == "absent" else [program, server])
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 import http.server
 import io
 import json
+import re
 import tarfile
 import threading
 import typing
 
 import pytest
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import sha256
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import smi
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import servers
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
@@ -35,6 +37,7 @@ FOUND = {
 GIVEN = {"nemoclaw_inference": {"provider": "ollama"}, "nemoclaw_sandboxes": [{"name": "assistant"}]}
 NAMED = {**GIVEN, "nemoclaw_inference": {"provider": "ollama", "model": "tiny-agent"}}
 RELEASE = {"source": "url", "version": "0.13.5", "checksum": "a" * 64}
+LIST = "https://mirror/v{version}/sha256sum.txt"
 
 
 L40S, T4 = {"name": "NVIDIA L40S", "memory_mb": 46068}, {"name": "Tesla T4", "memory_mb": 15360}
@@ -129,6 +132,10 @@ def test_what_a_host_cannot_do_is_refused(given, there, variable, problem):
         ({"source": "url", "checksum": "a" * 64}, "nemoclaw_ollama.version"),
         ({"checksum": "a" * 64}, "nemoclaw_ollama.checksum"),
         ({"source": "url", "url": "ftp://mirror/x.tgz", "checksum": "a" * 64}, "nemoclaw_ollama.url"),
+        ({**RELEASE, "source": "archive", "archive": "/a.tgz", "checksum": LIST}, "nemoclaw_ollama.checksum"),
+        ({**RELEASE, "checksum": LIST.replace("https", "http")}, "nemoclaw_ollama.checksum"),
+        ({**RELEASE, "url": "http://mirror/a.tgz", "checksum": "http://other/sha256sum.txt"}, "nemoclaw_ollama.checksum"),
+        ({**RELEASE, "checksum": "https://user:word@mirror/sha256sum.txt"}, "nemoclaw_ollama.checksum"),
         ({"models": ["one", "one:latest"]}, "nemoclaw_ollama.models"),
         ({"models": [{"name": "tiny-agent", "state": "absent"}]}, "nemoclaw_ollama.models"),
         ({"models": ["a b"]}, "nemoclaw_ollama.models"),
@@ -301,3 +308,80 @@ def test_an_archive_that_leads_out_of_itself_is_refused(tmp_path, name, link):
     else:
         program.unpack(str(tmp_path / "a.tgz"), "a.tgz", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "checksums"),
+    [
+        ({"checksum": LIST}, "https://mirror/v0.13.5/sha256sum.txt"),
+        ({"url": "http://mirror/{arch}.tgz", "checksum": "http://mirror/{arch}.txt"}, "http://mirror/amd64.txt"),
+    ],
+)
+def test_a_list_of_checksums(chosen, checksums):
+    """The service is another one when it is another list."""
+    made = plan({**NAMED, "nemoclaw_ollama": {**RELEASE, **chosen}}, facts=facts())
+    found = resource(made, "ollama_program")
+    assert (found["checksums"], found["sha256"]) == (checksums, "")
+    assert resource(made, "ollama")["program"] == program.contents(found) == f"{found['url']} by {checksums}"
+
+
+@pytest.fixture
+def release(tmp_path):
+    """A server with a release of a program that says its version, and its list of checksums; the program, as a plan has it."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    script = b"#!/bin/sh\necho ollama version is 0.13.5\n"
+    with tarfile.open(folder / "ollama-linux-amd64.tgz", "w:gz") as archive:
+        member = tarfile.TarInfo("bin/ollama")
+        member.size, member.mode = len(script), 0o755
+        archive.addfile(member, io.BytesIO(script))
+    digest = sha256(str(folder / "ollama-linux-amd64.tgz"))
+    (folder / "sha256sum.txt").write_text(f"{'0' * 64}  ./ollama-linux-arm64.tgz\n{digest}  ./ollama-linux-amd64.tgz\n")
+    handler = type("Handler", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_arguments: None})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: handler(*given, directory=str(folder))) as listening:
+        threading.Thread(target=listening.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.server_port}"
+        wanted = {"source": "url", "prefix": str(tmp_path / "local"), "minimum": "0.7.0", "version": "0.13.5", "archive": "ollama-linux-amd64.tgz"}
+        yield folder, {**wanted, "sha256": "", "url": f"{url}/ollama-linux-amd64.tgz", "checksums": f"{url}/sha256sum.txt"}
+        listening.shutdown()
+
+
+def install(wanted):
+    resource_ = program.Program(wanted)
+    state = resource_.read()
+    changes = resource_.diff(state)
+    if changes:
+        resource_.apply(state, changes)
+    return [change.field for change in changes]
+
+
+def test_an_archive_by_its_line_in_a_list(release, tmp_path):
+    """Asked for once; another list is another release, a program that was changed is made anew."""
+    folder, wanted = release
+    assert install(wanted) == ["release"]
+    (folder / "sha256sum.txt").rename(folder / "another.txt")
+    assert install(wanted) == []
+    assert install({**wanted, "checksums": wanted["checksums"].replace("sha256sum", "another")}) == ["release"]
+    (tmp_path / "local/bin/ollama").write_text("#!/bin/sh\n")
+    (folder / "another.txt").rename(folder / "sha256sum.txt")
+    assert install(wanted) == ["release"]
+    assert install({**wanted, "sha256": sha256(str(folder / "ollama-linux-amd64.tgz")), "checksums": ""}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "sha256sum.txt cannot be downloaded: HTTP status 404. Check nemoclaw_ollama.checksum, or give the SHA-256 of the archive itself."),
+        ("", "has no line for ollama-linux-amd64.tgz, nor for anything else. Nothing was changed."),
+        (f"{'0' * 64} *OllamaSetup.exe\n", "has no line for ollama-linux-amd64.tgz; it has OllamaSetup.exe. Nothing was changed."),
+        (f"{'0' * 64}  a/ollama-linux-amd64.tgz\n{'1' * 64}  b/ollama-linux-amd64.tgz\n", "has several digests of ollama-linux-amd64.tgz."),
+        (f"{'0' * 64}  ollama-linux-amd64.tgz\n", f", expected is {'0' * 64}. Nothing was changed."),
+    ],
+)
+def test_a_list_that_does_not_vouch_for_the_archive(release, tmp_path, text, said):
+    """Nothing of the archive is unpacked."""
+    folder, wanted = release
+    (folder / "sha256sum.txt").unlink() if text is None else (folder / "sha256sum.txt").write_text(text)
+    with pytest.raises(ResourceError, match=re.escape(said)):
+        install(wanted)
+    assert not [path for path in (tmp_path / "local").rglob("*") if path.is_file()]

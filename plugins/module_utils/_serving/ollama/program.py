@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import posixpath
+import re
 import shutil
 import subprocess
 import tarfile
@@ -21,6 +22,9 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.servers impo
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 
 LARGEST = 16 << 30  # bytes of an archive, and of what is in it
+SHOWN = 8  # names of a list in a message
+LIST = 1 << 20  # bytes of a list of checksums
+LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")  # as sha256sum writes it
 AGAIN = "Get the release's file again, or correct nemoclaw_ollama.checksum."
 
 
@@ -37,10 +41,11 @@ def said_version(program: str) -> str:
 
 
 class Program(Resource):
-    """C({source, path, prefix, archive, url, sha256, version, minimum}): the program, where it is already, or out of a release's archive with that digest.
+    """C({source, path, prefix, archive, url, sha256, checksums, version, minimum}): the program, where it is already, or out of a release's archive.
 
-    The archive's C(bin/ollama) and C(lib/ollama) lie below the prefix, as Ollama's own installer puts them; a record beside the libraries says which
-    archive they are of. C(file) is the path of the archive on the host, when it was brought there; else it is downloaded.
+    The archive has the digest C(sha256), else the one that the release's list at C(checksums) has for it. Its C(bin/ollama) and C(lib/ollama) lie below the
+    prefix, as Ollama's own installer puts them; a record beside the libraries says which archive they are of. C(file) is the path of the archive on the
+    host, when it was brought there; else it is downloaded.
     """
 
     kind = "program"
@@ -65,19 +70,22 @@ class Program(Resource):
             recorded = json.load(stream)
         if self.absent:
             return recorded
-        there = os.path.isfile(self.program)
-        return (
-            {"program": self.program, "archive": recorded.get("archive") if there and sha256(self.program) == recorded.get("program") else None}
-            if there
-            else {}
-        )
+        if not os.path.isfile(self.program):
+            return {}
+        intact = sha256(self.program) == recorded.get("program")
+        return {"program": self.program, **{key: recorded.get(key) if intact else None for key in ("archive", "release")}}
+
+    @property
+    def contents(self) -> str:
+        """What says which archive is meant: its digest, else where it and its digest are from."""
+        return contents(self.desired)
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
             return [self.change("state", "present", "absent")] if state else []
         if not self._installs:
             return [] if state else [self.change("state", "absent", "present")]
-        return self.compare(state, {"archive": self.desired["sha256"]})
+        return self.compare(state, {"archive" if self.desired["sha256"] else "release": self.contents})
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if self.absent:
@@ -96,10 +104,11 @@ class Program(Resource):
     def _install(self) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
         os.makedirs(self.staging)
+        expected = self.desired["sha256"] or self._published()
         path = self.file or self._downloaded()
         found = sha256(path)
-        if found != self.desired["sha256"]:
-            raise ResourceError(f"{self.desired['archive']} has the SHA-256 {found}, expected is {self.desired['sha256']}. Nothing was changed.", AGAIN)
+        if found != expected:
+            raise ResourceError(f"{self.desired['archive']} has the SHA-256 {found}, expected is {expected}. Nothing was changed.", AGAIN)
         unpack(path, self.desired["archive"], self.staging)
         staged = f"{self.staging}/bin/ollama"
         version = said_version(staged)
@@ -111,7 +120,7 @@ class Program(Resource):
             raise ResourceError(f"{self.desired['archive']} holds Ollama {version}, not {self.desired['version']}. Nothing was changed.", AGAIN)
         os.makedirs(f"{self.staging}/lib/ollama", exist_ok=True)
         with open(f"{self.staging}/lib/ollama/{posixpath.basename(self.record)}", "w", encoding="utf-8") as stream:
-            json.dump({"archive": found, "program": sha256(staged), "version": version}, stream)
+            json.dump({"archive": found, "program": sha256(staged), "version": version, "release": self.contents}, stream)
         if os.path.isdir(self.libraries):
             os.rename(self.libraries, f"{self.staging}/old")
         os.rename(f"{self.staging}/lib/ollama", self.libraries)
@@ -125,6 +134,32 @@ class Program(Resource):
         except ResourceError as error:
             raise ResourceError(error.message, "Check nemoclaw_ollama.url. A host without a way out takes source: archive.") from error
         return path
+
+    def _published(self) -> str:
+        """The archive's digest, of the release's list."""
+        url, path = self.desired["checksums"], f"{self.staging}/checksums"
+        try:
+            download(url, path, Source(), LIST)
+        except ResourceError as error:
+            raise ResourceError(error.message, "Check nemoclaw_ollama.checksum, or give the SHA-256 of the archive itself.") from error
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return digest_of(self.desired["archive"], stream.read(), url)
+
+
+def contents(desired: dict[str, t.Any]) -> str:
+    """What stands for the contents of a planned program; empty for one that is there already."""
+    return desired.get("sha256") or (f"{desired['url']} by {desired['checksums']}" if desired.get("checksums") else "")
+
+
+def digest_of(archive: str, text: str, url: str) -> str:
+    """The digest of an archive in what sha256sum wrote; the names may have directories."""
+    lines = [found.groups() for line in text.splitlines() if (found := LINE.fullmatch(line.strip()))]
+    digests = {digest.lower() for digest, name in lines if posixpath.basename(name) == archive}
+    if len(digests) == 1:
+        return digests.pop()
+    names = ", ".join(sorted({posixpath.basename(name) for _digest, name in lines})[:SHOWN])
+    problem = f"has several digests of {archive}" if digests else f"has no line for {archive}{f'; it has {names}' if names else ', nor for anything else'}"
+    raise ResourceError(f"{url} {problem}. Nothing was changed.", "Check nemoclaw_ollama.checksum, version and url.")
 
 
 def unpack(path: str, name: str, directory: str) -> None:

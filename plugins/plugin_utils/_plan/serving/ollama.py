@@ -9,10 +9,12 @@ import os
 import posixpath
 import re
 import typing as t
+import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.ports import stop, who
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import version as number
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import canonical
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.program import contents
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence
@@ -20,6 +22,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables imp
 
 NAME = "nemoclaw_ollama"
 ONLY = {"url": ("url",), "archive": ("archive",), "checksum": ("url", "archive"), "version": ("url", "archive")}
+PLACE = re.compile(r"\{(version|arch)\}")
 PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 MODEL = re.compile(f"([A-Za-z0-9_][A-Za-z0-9_.:-]*/)?({PART}/)?{PART}(:{PART})?")
 
@@ -107,8 +110,10 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
         yield Problem(f"{NAME}.archive", "is missing; the source archive needs it.", "Set it to the release's file on the controller.")
     if source == "url" and not chosen.get("url") and not chosen.get("version"):
         yield Problem(f"{NAME}.version", "is missing; the source url needs it, or a url.", f"Set it, such as {_data(blueprint)['tested']}.")
-    if "url" in chosen and (wrong := url_problem(re.sub(r"\{(version|arch)\}", "x", chosen["url"]))):
+    if "url" in chosen and (wrong := url_problem(PLACE.sub("x", chosen["url"]))):
         yield Problem(f"{NAME}.url", *wrong)
+    if list_of := _list(chosen):
+        yield from _list_problems(chosen, list_of)
     names = [canonical(one["name"]) for one in _models(chosen) if "name" in one]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(f"{NAME}.models", f"{name!r} is there twice.", "Name each model once.")
@@ -121,6 +126,16 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     for variable, name in wanted:
         if not MODEL.fullmatch(name):
             yield Problem(variable, f"{name!r} is no name of a model of Ollama.", "Give it as NAME:TAG or REGISTRY/NAMESPACE/NAME:TAG.")
+
+
+def _list_problems(chosen: dict[str, t.Any], url: str) -> t.Iterator[Problem]:
+    """What is wrong with a list of checksums. Nobody else vouches for it, so it comes by https, or from the mirror that the archive comes from."""
+    if chosen["source"] == "archive":
+        yield Problem(f"{NAME}.checksum", "is a URL, and the file is on the controller.", "Give its SHA-256, as `sha256sum FILE` prints it.")
+    elif wrong := url_problem(PLACE.sub("x", url)):
+        yield Problem(f"{NAME}.checksum", *wrong)
+    elif not url.startswith("https:") and urllib.parse.urlsplit(url)[:2] != urllib.parse.urlsplit(chosen.get("url", ""))[:2]:
+        yield Problem(f"{NAME}.checksum", f"{url!r} is neither https nor of the server of {NAME}.url.", "Give it by https.")
 
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -151,8 +166,9 @@ def _program_problems(data: dict[str, t.Any], chosen: dict[str, t.Any], found: d
         return
     if found.get("path") and posixpath.dirname(found["path"]) != f"{data['prefix']}/bin":
         yield Problem(f"{NAME}.source", f"{found['path']} is on this host already, from elsewhere.", "Remove it there, or set source to present.")
-    if not _checksum(data, chosen, arch):
-        yield Problem(f"{NAME}.checksum", "is missing; the blueprint pins none of this release.", "Give the SHA-256 that was published with it.")
+    if not _list(chosen) and not _checksum(data, chosen, arch):
+        remedy = "Give the SHA-256 that was published with it, or the URL of the release's sha256sum.txt."
+        yield Problem(f"{NAME}.checksum", "is missing; the blueprint pins none of this release.", remedy)
 
 
 def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -201,8 +217,18 @@ def _context_length(variables: dict[str, t.Any], data: dict[str, t.Any], facts: 
 
 def _release(data: dict[str, t.Any], chosen: dict[str, t.Any], arch: str) -> str:
     """The URL of a release."""
+    return _placed(chosen.get("url") or data["release_url"], data, chosen, arch)
+
+
+def _placed(url: str, data: dict[str, t.Any], chosen: dict[str, t.Any], arch: str) -> str:
     values = {"version": chosen.get("version", ""), "arch": data["arch"].get(arch, arch)}
-    return re.sub(r"\{(version|arch)\}", lambda found: values[found.group(1)], chosen.get("url") or data["release_url"])
+    return PLACE.sub(lambda found: values[found.group(1)], url)
+
+
+def _list(chosen: dict[str, t.Any]) -> str:
+    """The URL of a list of checksums, where the user gave one instead of a digest."""
+    given = chosen.get("checksum", "")
+    return given if isinstance(given, str) and ":" in given else ""
 
 
 def _checksum(data: dict[str, t.Any], chosen: dict[str, t.Any], arch: str) -> str:
@@ -221,7 +247,9 @@ def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[st
         release = _release(data, chosen, facts["arch"])
         archive = os.path.basename(chosen["archive"] if chosen["source"] == "archive" else release)
         download = {"url": release} if chosen["source"] == "url" else {}
-        program.update(path=f"{data['prefix']}/bin/ollama", archive=archive, sha256=_checksum(data, chosen, facts["arch"]), **download)
+        listed = _placed(_list(chosen), data, chosen, facts["arch"])
+        by = {"sha256": "", "checksums": listed} if listed else {"sha256": _checksum(data, chosen, facts["arch"])}
+        program.update(path=f"{data['prefix']}/bin/ollama", archive=archive, **by, **download)
         program.update({"version": chosen["version"]} if "version" in chosen else {})
         packages += ["zstd"] if archive.endswith(".zst") else []
     values = {"user": data["user"], "home": data["home"], "program": program["path"], "models_dir": chosen.get("models_dir", "")}
@@ -235,7 +263,7 @@ def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[st
         "port": port(variables, blueprint),
         "environment": environment,
         "library": data["libraries"].get((facts.get("gpu") or {}).get("platform", ""), ""),
-        "program": program.get("sha256", ""),
+        "program": contents(program),
         "unit": blueprint.render("inference/ollama.service.j2", **values),
         "timeout": data["timeout"],
         **{key: values[key] for key in ("user", "home", "models_dir")},
