@@ -49,7 +49,7 @@ options:
     choices: [none, helper, config]
     default: none
   helper:
-    description: Name of the helper, V(pass) for C(docker-credential-pass). Not set, the configured one is used, else one that is found.
+    description: Name of the helper, V(pass) for C(docker-credential-pass). Not set, the configured one is used, else the one that Docker itself would choose.
     type: str
   state:
     description: Whether the user has the credentials.

@@ -23,7 +23,7 @@ HELPER = """#!/bin/sh
 kept=$HOME/kept
 case $1 in
   store) cat > $kept ;;
-  get) [ -e $kept ] && cat $kept || { echo credentials not found in native keychain; exit 1; } ;;
+  get) [ -s $kept ] && cat $kept || { [ -e $kept ] && echo '{"Username": "", "Secret": ""}' || { echo credentials not found in native keychain; exit 1; }; } ;;
   erase) rm $kept ;;
 esac
 """
@@ -136,6 +136,9 @@ def test_in_a_helper(home, registry, monkeypatch):
     assert make(registry, store="helper") == ["state"]
     assert files_with(home, KEY) == ["kept"]
     assert json.loads((home / ".docker" / "config.json").read_text()) == {"credHelpers": {registry.host: "pass"}}
+    (home / "kept").write_text("")  # as after `docker logout`
+    assert resource(registry, store="helper", password="").read() == {}
+    assert make(registry, store="helper") == ["state"]
     assert make(registry, state="absent") == ["state"]
     assert files_with(home, KEY) == []
     assert json.loads((home / ".docker" / "config.json").read_text()) == {}

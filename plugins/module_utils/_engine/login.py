@@ -82,7 +82,7 @@ class Login(Resource):
         if not helper:
             return {} if store == "none" else None
         answer = self._config.ask(helper, "get", self.name)
-        return {"username": answer.get("Username", ""), "password": answer.get("Secret", "")} if answer else None
+        return {"username": answer.get("Username", ""), "password": answer["Secret"]} if answer.get("Secret") else None  # pass answers empty ones too
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
