@@ -50,7 +50,7 @@ class Watch(threading.Thread):
                 self.programs.add(program)
                 if self.text in arguments:
                     self.in_arguments.add(arguments.replace(b"\0", b" ").decode(errors="replace"))
-                if self.text in self._read(pid, "environ"):
+                if program and self.text in self._read(pid, "environ"):  # without one it is just becoming another program: looked at again
                     self.in_environment.add(program)
             settled &= found
             first = {pid: arguments for pid, arguments in first.items() if pid in found}
