@@ -424,6 +424,7 @@ REFUSED = [
     ("nemoclaw_allow_rebuild", "maybe", "nemoclaw_allow_rebuild", "is ", ""),
     ("nemoclaw_verify_prompt", "", "nemoclaw_verify_prompt", "is empty", ""),
     ("nemoclaw_sandbox_ready_timeout", 0, "nemoclaw_sandbox_ready_timeout", "0 is out of range", "1 to 86400"),
+    ("nemoclaw_progress_interval", -1, "nemoclaw_progress_interval", "-1 is out of range", "0 to 3600"),
     ("nemoclaw_inference.probe_timeout", "1m", "nemoclaw_inference.probe_timeout", "'1m' is ", "1 to 3600"),
 ]  # fmt: skip
 
