@@ -67,6 +67,11 @@ options:
       path: {description: The path., type: str, required: true}
       purpose: {description: What it is for., type: str, default: ""}
       min_gb: {description: "Less free space, in GB, is a warning.", type: int, required: true}
+  caches:
+    description: Directories of models' files, such as C(~nemoclaw/.cache/huggingface); they need not exist yet.
+    type: list
+    elements: str
+    default: []
   no_proxy:
     description: Names, addresses and networks that must not be reached by a proxy.
     type: list

@@ -91,10 +91,13 @@ facts:
     apparmor: {description: Whether AppArmor is on., type: bool}
     disks:
       description:
-        - C(/), the engine's data root and O(disks), each with C(purpose), C(total_gb), C(free_gb) (in GB), C(inodes), C(free_inodes_percent), C(mount),
-          C(type) and those of C(options) that matter.
+        - C(/), the engine's data root and O(disks), each with C(purpose), size and free space, C(mount), C(type) and C(options).
       type: dict
       sample: {/: {purpose: system, total_gb: 480, free_gb: 301, mount: /, type: ext4, options: []}}
+    caches:
+      description: O(caches), each with C(free_gb), C(mount) and C(models), the bytes of each one in a Hugging Face cache.
+      type: dict
+      sample: {/srv/models: {free_gb: 301, mount: /, models: {org/model: 30912345678}}}
     data_root: {description: Where the engine keeps its data., type: str, sample: /var/lib/docker}
     python:
       description: C(version), and in C(modules) the version of each module; empty when missing.
@@ -107,27 +110,14 @@ facts:
     docker:
       description:
         - The container engine. Only C(cli), C(present), C(running) and C(error) are there when it does not answer.
-        - C(cdi_spec_dirs) is empty when CDI is off; C(errors) are faults that the engine reports of itself.
+        - C(cdi_spec_dirs) is empty when CDI is off; C(errors) are the engine's own.
       type: dict
       sample:
-        cli: /usr/bin/docker
-        present: true
-        running: true
-        error: ""
-        engine: docker
-        version: 26.1.5
-        storage_driver: overlay2
-        data_root: /var/lib/docker
-        cgroup_driver: systemd
-        cdi_spec_dirs: [/etc/cdi]
-        runtimes: [runc]
-        security_options: ["name=seccomp,profile=builtin"]
-        containers_running: 3
-        networks:
-          bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1, interface: docker0, mtu: 1500, gateway_of: ""}
-        sandboxes: [{name: assistant, gateway: nemoclaw, state: running}]
-        servers: [{kind: nim, name: nemoclaw-nim, state: running, port: 8000}]
-        packages: [docker.io]
+        {cli: /usr/bin/docker, present: true, running: true, error: "", engine: docker, version: 26.1.5, storage_driver: overlay2,
+         data_root: /var/lib/docker, cgroup_driver: systemd, cdi_spec_dirs: [/etc/cdi], runtimes: [runc], containers_running: 3,
+         networks: {bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1, interface: docker0, mtu: 1500, gateway_of: ""}},
+         sandboxes: [{name: assistant, gateway: nemoclaw, state: running}], images: ["org/image:1"], packages: [docker.io],
+         servers: [{kind: nim, name: nemoclaw-nim, state: running, port: 8000}]}
     openshell:
       description: C(path) and C(version) of each of OpenShell's programs; empty when missing.
       type: dict
@@ -137,10 +127,7 @@ facts:
       type: list
       elements: dict
       sample:
-        - port: 8080
-          address: 127.0.0.1
-          purpose: gateway
-          listeners: [{address: 127.0.0.1, user: nemoclaw, pid: 47, process: openshell-gatew, unit: nemoclaw-gateway.service}]
+        - {port: 8080, address: 127.0.0.1, purpose: gateway, listeners: [{user: nemoclaw, pid: 47, process: openshell-gatew, unit: a.service}]}
     networks:
       description: C(routes) are IPv4 networks with a route, C(local) all addresses, C(addresses) and C(mtu) are by interface, C(uplink) has the default route.
       type: dict

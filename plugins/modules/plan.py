@@ -107,7 +107,7 @@ servers:
   description: Where model servers are looked for.
   returned: success
   type: dict
-  sample: {ollama_port: 11434, openai_ports: [8000]}
+  sample: {ollama_port: 11434, openai_ports: [8000], caches: []}
 gpu:
   description: Whether a sandbox wants a GPU.
   returned: success

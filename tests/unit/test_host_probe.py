@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine, facts, installed, kernel, listeners, network, resolver, storage
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import caches, engine, facts, installed, kernel, listeners, network, resolver, storage
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks import network as network_checks
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks import suite
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
@@ -561,13 +561,14 @@ def test_every_address_of_the_host():
 
 def test_engine_described():
     recorded = json.loads((RECORDED / "docker-26.1.5.json").read_text())
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"])
     assert (found["engine"], found["version"], found["storage_driver"], found["data_root"]) == ("docker", "26.1.5+dfsg1", "overlay2", "/var/lib/docker")
     bridge = {"driver": "bridge", "subnets": ["172.17.0.0/16"], "gateway": "172.17.0.1", "interface": "docker0", "mtu": 1500, "gateway_of": ""}
     assert found["networks"]["bridge"] == bridge
+    assert found["images"] == ["nf/sandbox:1", "vllm/vllm-openai@sha256:" + "ab" * 32]
     recorded["version"]["Components"][0]["Name"] = "Podman Engine"
     recorded["info"]["HttpProxy"] = "http://me:canary-password@proxy:3128"
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"])
     assert found["engine"] == "podman"
     assert found["http_proxy"] == "http://me:********@proxy:3128"
 
@@ -580,6 +581,21 @@ def test_engine_that_does_not_answer(tmp_path):
     assert found["error"]
     found = engine.read(Host(str(tmp_path / "empty")))
     assert found == {"cli": "", "present": False, "running": False, "error": "", "packages": [], "snap": False, "rootless_sockets": []}
+
+
+def test_what_is_there_of_models(tmp_path, monkeypatch):
+    cache = tmp_path / "srv" / "models"
+    for model, size in (("nvidia--Small", 3000), ("own--big--one", 0)):
+        (cache / "hub" / f"models--{model}" / "blobs").mkdir(parents=True)
+        (cache / "hub" / f"models--{model}" / "blobs" / "0123.incomplete").write_bytes(bytes(size))
+    (tmp_path / "proc" / "self").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "mounts").write_text("/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /home xfs rw 0 0\n")
+    (tmp_path / "home").mkdir()
+    found = caches.read(Host(str(tmp_path)), ["/srv/models", "~no-such-user/.cache/huggingface"])
+    assert found["/srv/models"]["models"] == {"nvidia/Small": 3000, "own/big/one": 0}
+    there, absent = found["/srv/models"], found["~no-such-user/.cache/huggingface"]
+    assert (there["mount"], absent["mount"], absent["models"]) == ("/", "/home", {})
+    assert there["free_gb"] == os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize // 10**9
 
 
 def test_installations_of_others(tmp_path):
@@ -680,7 +696,7 @@ def test_facts_are_the_same_twice():
             for name in ("free_gb", "free_inodes_percent"):
                 disk.pop(name)
         # other tests may use this machine's engine meanwhile
-        for name in ("containers_running", "networks", "sandboxes"):
+        for name in ("containers_running", "images", "networks", "sandboxes"):
             one["docker"].pop(name, None)
         for name in ("networks", "dns", "cdi", "clock", "servers"):
             one.pop(name)

@@ -120,11 +120,54 @@ def test_a_gated_model_takes_a_token():
         (facts(H100, arch="aarch64"), {"model": "nemotron-3.5-lightning-30b"}, "has no image for aarch64"),
         (facts(platform="jetson"), {}, "there is none for the platform jetson"),
         ({**FACTS, "gpu": {"status": "none", "detail": "no NVIDIA GPU", "remedy": "", "gpus": [], "platform": "none"}}, {}, "cannot be used: no NVIDIA GPU"),
-        (facts(H100, disks={"/": {"total_gb": 25}, "/var/lib/docker": {"total_gb": 20}}), {"model": "qwen3.6-27b"}, "takes 30.9 GB, and the file system of /"),
     ],
 )
 def test_what_a_host_is_too_small_or_too_old_for(of, own, problem):
     assert problem in said(of, **own)
+
+
+WEIGHTS, CACHE = "Qwen/Qwen3.6-27B-FP8", "~nemoclaw/.cache/huggingface"
+
+
+def room(images=(), models=None, mount="/var/lib/docker", free_gb=60, cache_gb=40, **more):
+    """The facts of a host with 60 GB for images and 40 GB for weights; of one file system where C(mount) is C(/)."""
+    disks = {"/var/lib/docker": {"mount": mount, "free_gb": free_gb}}
+    return facts(H100, disks=disks, caches={CACHE: {"mount": "/", "free_gb": cache_gb, "models": models or {}}}, docker={"images": list(images)}, **more)
+
+
+@pytest.mark.parametrize(
+    ("of", "own", "problem"),
+    [
+        (room(), {}, ""),
+        (
+            room(free_gb=30),
+            {},
+            "nvcr.io/nvidia/vllm 34.7 GB (8.9 compressed, 25.8 unpacked) are to come onto /var/lib/docker, which has 30 GB free; 4.7 GB are missing",
+        ),
+        (room(cache_gb=30), {}, f"nemoclaw_vllm.cache_dir: the weights of {WEIGHTS} 30.9 GB are to come onto /, which has 30 GB free; 0.9 GB are missing."),
+        (
+            room(mount="/", free_gb=60, cache_gb=60),
+            {},
+            f"25.8 unpacked) + the weights of {WEIGHTS} 30.9 GB = 65.6 GB are to come onto /, which has 60 GB free; 5.6 GB",
+        ),
+        (room(models={WEIGHTS: 20 * 10**9}, cache_gb=5), {}, "10.9 GB (30.9 less 20.0 that are there) are to come onto /, which has 5 GB free"),
+        # what is there, and what nobody knows the size of, is not counted
+        (room(models={WEIGHTS: 30_912_345_678}, cache_gb=0), {}, ""),
+        (room(images=[CATALOGUE["profiles"]["linux"]["images"]["x86_64"]], free_gb=0), {}, ""),
+        (room(free_gb=0), {"image": "registry.example.org/vllm:1"}, ""),
+        (room(free_gb=0, data_root=""), {}, ""),
+    ],
+)
+def test_disks_hold_what_is_still_to_come(of, own, problem):
+    found = said(of, model="qwen3.6-27b", **own)
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_every_image_of_the_catalogue_has_a_size():
+    recipes = [recipe for model in CATALOGUE["models"].values() if model.get("hosts", 1) == 1 for recipe in model["recipes"].values()]
+    images = {image for one in [*CATALOGUE["profiles"].values(), *recipes] for image in one.get("images", {}).values()}
+    assert images == set(CATALOGUE["image_sizes"])
 
 
 def test_a_station_serves_from_its_large_gpu():

@@ -68,10 +68,10 @@ def read(host: Host, shown: str = "") -> dict:
     if not facts["present"]:
         return facts
     try:
-        version, info, networks, sandboxes, servers = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES, SERVERS)
+        answers = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES, SERVERS, "/images/json")
     except (OSError, ValueError) as exc:
         return dict(facts, error=str(exc))
-    return dict(facts, running=True, **describe(version, info, networks, sandboxes, servers))
+    return dict(facts, running=True, **describe(*answers))
 
 
 def commands(host: Host) -> dict[str, list[str]]:
@@ -94,7 +94,7 @@ def credential_helper(host: Host, home: str) -> str:
     return next((f"docker-credential-{name}" for name in sorted(filter(None, wanted)) if not host.which(f"docker-credential-{name}")), "")
 
 
-def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict], servers: list[dict]) -> dict:
+def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict], servers: list[dict], images: list[dict]) -> dict:
     """The facts in the engine's answers. Pure."""
     podman = any("podman" in part.get("Name", "").lower() for part in version.get("Components") or [])
     return {
@@ -116,6 +116,7 @@ def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[di
         "networks": {network["Name"]: _describe_network(network) for network in sorted(networks, key=lambda one: one["Name"])},
         "sandboxes": sorted((_describe_sandbox(one) for one in sandboxes), key=lambda one: (one["gateway"], one["name"])),
         "servers": sorted(map(_describe_server, servers), key=lambda one: one["name"]),
+        "images": sorted({name for one in images for name in [*(one.get("RepoTags") or []), *(one.get("RepoDigests") or [])] if "<none>" not in name}),
     }
 
 

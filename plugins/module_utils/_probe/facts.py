@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi, gpus
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import (
+    caches,
     clock,
     engine,
     firewall,
@@ -61,6 +62,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "memory_mb": memory["MemTotal"],
         "swap_mb": memory["SwapTotal"],
         "disks": storage.read(host, {"/": "system", data_root: "engine", **{one["path"]: one["purpose"] for one in options["disks"]}}),
+        "caches": caches.read(host, options["caches"]),
         "python": {"version": platform.python_version(), "modules": {name: module_version(name) for name in PYTHON_MODULES}},
         "users": {name: account(name) for name in sorted(set(options["users"]))},
         "gateways": installed.own_gateways(host),

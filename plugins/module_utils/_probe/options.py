@@ -18,6 +18,7 @@ ARGUMENTS = {
     "ollama_port": {"type": "int", "default": 11434},
     "openai_ports": {"type": "list", "elements": "int", "default": [8000]},
     "disks": {"type": "list", "elements": "dict", "default": [], "options": DISK},
+    "caches": {"type": "list", "elements": "str", "default": []},
     "no_proxy": {"type": "list", "elements": "str", "default": ["localhost", "127.0.0.1"]},
     "gpu": {"type": "bool", "default": False},
     "controller_time": {"type": "float", "default": 0},

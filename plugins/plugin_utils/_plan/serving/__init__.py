@@ -10,7 +10,7 @@ import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, leftovers, nim, ollama, running, vllm
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus, leftovers, nim, ollama, running, vllm
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import Server
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
@@ -32,8 +32,10 @@ def _kind(variables: dict[str, t.Any], blueprint: Blueprint) -> str | None:
 
 
 def probed(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.Any]:
-    """Where host_probe looks for servers, as its options say it."""
-    return {"ollama_port": ollama.port(variables, blueprint), "openai_ports": [running.port(variables)]}
+    """Where host_probe looks for servers and for their models' files, as its options say it."""
+    caches = {"ollama": ollama.models_dir(variables, blueprint), "vllm": vllm.cache(variables)}
+    asked = [path for kind, path in caches.items() if kind in wanted(variables, blueprint)]
+    return {"ollama_port": ollama.port(variables, blueprint), "openai_ports": [running.port(variables)], "caches": asked}
 
 
 def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
@@ -70,8 +72,13 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
     """What this host cannot serve, each server for itself, all together, and beside what is there."""
     found = [problem for kind in wanted(variables, blueprint) for problem in KINDS[kind].host_problems(variables, blueprint, facts)]
     found += proxy.host_problems(resolved(variables, blueprint, facts), facts)
-    yield from found or _beside(variables, blueprint, facts)
-    yield from [] if found else gpus.problems(claims(variables, blueprint, facts), gpus.devices(facts), blueprint.data["gpu_memory"]["host_mb"])
+    if found:
+        yield from found
+        return
+    yield from _beside(variables, blueprint, facts)
+    yield from gpus.problems(claims(variables, blueprint, facts), gpus.devices(facts), blueprint.data["gpu_memory"]["host_mb"])
+    kinds = [KINDS[kind] for kind in wanted(variables, blueprint) if hasattr(KINDS[kind], "disk_claims")]
+    yield from disks.problems([claim for kind in kinds for claim in kind.disk_claims(variables, blueprint, facts)])
 
 
 def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[gpus.Claim]:

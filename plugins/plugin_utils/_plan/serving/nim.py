@@ -11,7 +11,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference i
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import host, images
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence, secret_problem, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest
 
@@ -166,6 +166,14 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
         problem = f"{model['name']} takes {model['gpu_memory_mb']} MiB of GPU memory, and it would have {there}{others}."
         variable = _asked(variables)[0]
         yield Problem(variable, problem, f"Models that fit: {names}." if names else "No model of the catalogue fits; serve from another host.")
+
+
+def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[disks.Claim]:
+    """What an image of the catalogue takes of the host's disks; nobody says how large what it fetches then is."""
+    data = catalogue(blueprint)
+    model = None if _absent(variables) or _chosen(variables).get("image") else _model(variables, data, facts)
+    if model:
+        yield from disks.image(images.named(model["image"], variables), 0, data["image_gb"], variables, facts)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.resul
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import canonical
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.program import contents
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, url_problem
 
@@ -192,6 +192,24 @@ def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any], facts: 
                 f"{name} takes {needed} MiB, and {there.text}; {needed - there.mb} MiB are missing.",
                 f"Choose a smaller model{f', such as {fit}' if fit else ''}.",
             )
+
+
+def models_dir(variables: dict[str, t.Any], blueprint: Blueprint) -> str:
+    """Where models are put, as the probe is asked about it."""
+    return _chosen(variables).get("models_dir") or _data(blueprint)["home"]
+
+
+def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[disks.Claim]:
+    """What the models of known size that are not there yet take of the host's disks; a unit may keep its models elsewhere."""
+    data, chosen, found = _data(blueprint), _chosen(variables), _found(facts)
+    elsewhere = "OLLAMA_MODELS" in ((found.get("unit") or {}).get("environment") or {}) and not chosen.get("models_dir")
+    if chosen.get("state") == "absent" or elsewhere:
+        return
+    names = {canonical(one["name"]) for one in _models(chosen) if one.get("state") != "absent"} | {canonical(_model(variables, data, facts))}
+    there = {canonical(one["name"]) for one in found.get("models", [])}
+    for one in data["models"]:
+        if canonical(one["name"]) in names - there:
+            yield from disks.weights(one["name"], one["download_gb"], models_dir(variables, blueprint), f"{NAME}.models_dir", facts)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import version
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import host, images
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, vllm_flags
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus, vllm_flags
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence, secret_problem, unit_of
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, nearest, network
 
@@ -30,6 +30,11 @@ class Recipe(t.NamedTuple):
     @property
     def served(self) -> str:
         return self.data.get("served_name", self.data["id"])
+
+
+def cache(variables: dict[str, t.Any]) -> str:
+    """The directory of the weights, as the probe is asked about it."""
+    return _chosen(variables).get("cache_dir", f"~{variables['nemoclaw_user']}/.cache/huggingface")
 
 
 def catalogue(blueprint: Blueprint) -> dict[str, t.Any]:
@@ -142,7 +147,6 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
         remedy = "Update the driver, or set nemoclaw_vllm.image to an older image that runs with it."
         yield Problem(NAME, f"the driver {gpu['driver_version']} is older than {chosen.data['driver']}, which the image needs.", remedy)
     yield from _device_problems(variables, chosen, facts)
-    yield from _disk_problems(variables, chosen, facts)
 
 
 def _device_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -188,17 +192,17 @@ def _sum(used: list[gpus.Device]) -> str:
     return f" = {gpus.gigabytes(sum(device.memory_mb for device in used))}" if len(used) > 1 else ""
 
 
-def _disk_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
-    """File systems that could not hold image and weights even empty; what is free counts where they are fetched, when they are."""
-    disks, image_gb = facts.get("disks") or {}, chosen.data.get("image_gb", {}).get(facts["arch"], 0)
-    needs = [("the image", image_gb, facts.get("data_root", "/"), "nemoclaw_docker.data_root")]
-    needs.append((f"the weights of {chosen.slug}", chosen.data["size_gb"], "/", f"{NAME}.cache_dir"))
-    for what, needed, path, variable in needs[: 1 if _chosen(variables).get("cache_dir") else 2]:
-        total = disks.get(path, {}).get("total_gb", 0)
-        if 0 < total < needed:
-            yield Problem(
-                variable, f"{what} takes {needed:g} GB, and the file system of {path} has {total} GB in all.", "Set it to a directory on a larger one."
-            )
+def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[disks.Claim]:
+    """What image and weights take of the host's disks."""
+    data = catalogue(blueprint)
+    chosen = recipe(variables, data, facts)
+    if _chosen(variables).get("state") == "absent" or chosen is None:
+        return
+    size = {} if _chosen(variables).get("image") else data["image_sizes"].get(chosen.data["images"].get(facts["arch"], ""), {})
+    if size:
+        unpacked = size.get("unpacked", round(size["compressed"] * data["unpacked"], 1))
+        yield from disks.image(_image(variables, chosen, facts), size["compressed"], unpacked, variables, facts)
+    yield from disks.weights(chosen.data["id"], chosen.data["size_gb"], cache(variables), f"{NAME}.cache_dir", facts)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------------------------------
