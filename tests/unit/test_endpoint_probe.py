@@ -343,6 +343,15 @@ def test_proxy_of_the_environment(api, monkeypatch):
     assert api.seen[0][0] == "http://model.example:8000/v1/models"
 
 
+def test_proxy_of_the_environment_is_not_for_the_host_itself(api, monkeypatch):
+    """/etc/environment of a host behind a proxy seldom says no_proxy."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("no_proxy", "")
+    found = ask(api.base, also_at=[api.base.replace("127.0.0.1", "localhost")])
+    assert found["ok"] is True
+    assert [place["ok"] for place in found["also_at"]] == [True]
+
+
 def test_netrc_does_not_replace_the_key(api, monkeypatch, tmp_path):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login other password other\n")
     (tmp_path / ".netrc").chmod(0o600)

@@ -268,6 +268,13 @@ def test_what_does_not_speak_http_is_no_server():
     assert servers.ask("127.0.0.1", 1, "/v1/models") == (0, {})
 
 
+def test_proxy_of_the_environment_is_not_for_the_host_itself(listening, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(Answers, "says", {"/api/version": (200, '{"version": "0.13.5"}')})
+    assert api.Ollama(f"http://127.0.0.1:{listening}").version() == "0.13.5"
+
+
 # --- on the host --------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,8 @@ import time
 import typing as t
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import DIRECT, is_loopback
+
 try:
     import requests
 except ImportError:
@@ -64,13 +66,17 @@ class _Headers(requests.auth.AuthBase if requests else object):
 
 
 class Endpoint:
-    """An endpoint at a base URL (see C(url.normalise)). C(verify) is a flag or the path of a CA bundle, C(timeout) in seconds and for each request."""
+    """An endpoint at a base URL (see C(url.normalise)). C(verify) is a flag or the path of a CA bundle, C(timeout) in seconds and for each request.
 
-    def __init__(self, base: str, key: str, timeout: float, verify: bool | str = True) -> None:
+    C(direct) leaves out the proxies of the environment, as the loopback always does.
+    """
+
+    def __init__(self, base: str, key: str, timeout: float, verify: bool | str = True, direct: bool = False) -> None:
         self.base = base
         self.key = key
         self.timeout = timeout
         self.verify = verify
+        self.proxies = DIRECT if direct or is_loopback(urlsplit(base).hostname or "") else None
 
     def models(self) -> list[str]:
         """The ids of the models that the endpoint lists, sorted, with other names that llama-server has for them; empty where it does not list any."""
@@ -131,7 +137,7 @@ class Endpoint:
         limits = (min(timeout, CONNECT_TIMEOUT), timeout)
         try:
             with requests.request(
-                method, url, json=body, auth=_Headers(headers), timeout=limits, verify=self.verify, allow_redirects=False, stream=True
+                method, url, json=body, auth=_Headers(headers), timeout=limits, verify=self.verify, proxies=self.proxies, allow_redirects=False, stream=True
             ) as response:
                 return _parse(url, response.status_code, response.headers.get("location", ""), _read(response, deadline, url, timeout))
         except requests.exceptions.RequestException as error:

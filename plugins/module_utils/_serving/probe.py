@@ -70,7 +70,7 @@ def _answer(endpoint: Endpoint, model: str, api: str) -> dict[str, t.Any]:
 def _reach(endpoint: Endpoint, url: str) -> dict[str, t.Any]:
     """Whether the server answers at another of the host's addresses too. Any HTTP answer will do."""
     try:
-        Endpoint(url, endpoint.key, min(endpoint.timeout, serving.CONNECT_TIMEOUT), endpoint.verify).models()
+        Endpoint(url, endpoint.key, min(endpoint.timeout, serving.CONNECT_TIMEOUT), endpoint.verify, direct=True).models()
     except Failure as failure:
         here, there = urlsplit(endpoint.base), urlsplit(url)
         if "connection refused" in failure.detail:

@@ -13,11 +13,11 @@ import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.build_context import build_name
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import normalise
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import is_loopback, normalise
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import engine, host, images, openshell, proxy, registry, serving
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, is_loopback, network
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, agent_settings, network
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._policy.compose import Composed
 
 SCHEMA = 1

@@ -9,8 +9,9 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import is_loopback
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, is_loopback, network, proxy_ports
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, network, proxy_ports
 
 NAME = "nemoclaw_proxy"
 SETTINGS = ("address", "port", "exempt_tags", "body_mb", "timeout")

@@ -17,6 +17,7 @@ try:
 except ImportError:  # the action plugin says so
     jsonschema = None
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import is_loopback
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._agents import AGENTS
 
 SECRETS = "nemoclaw_credentials"
@@ -158,14 +159,6 @@ def cross_problems(
 def _within(variable: str, known: t.Iterable[str]) -> bool:
     """Whether one of the known variables is this one or holds it."""
     return any(variable == one or variable.startswith((f"{one}.", f"{one}[")) for one in known)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a URL's host is the machine itself."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def url_problem(url: str) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import DIRECT
 
 try:
     import requests
@@ -104,11 +105,11 @@ class Ollama:
 
     def _post(self, path: str, body: dict[str, t.Any], silence: float) -> requests.Response:
         """An answer that comes piece by piece."""
-        return requests.post(f"{self.url}{path}", json=body, stream=True, timeout=(CONNECT, silence))
+        return requests.post(f"{self.url}{path}", json=body, stream=True, timeout=(CONNECT, silence), proxies=DIRECT)
 
     def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None, timeout: float = QUESTION) -> dict[str, t.Any]:
         with self._errors(f"{path} was not answered within {timeout:g} s"):
-            answer = requests.request(method, f"{self.url}{path}", json=body, timeout=(CONNECT, timeout))
+            answer = requests.request(method, f"{self.url}{path}", json=body, timeout=(CONNECT, timeout), proxies=DIRECT)
             try:
                 found = answer.json() if answer.content else {}
             except ValueError:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import typing as t
 import urllib.parse
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import is_loopback
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import images, proxy
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, nim
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import is_loopback
 
 PRUNE = "nemoclaw_prune"
 
