@@ -95,6 +95,7 @@ def test_rotated_under_load(host):
     assert unchanged(host.play("onboard.yml"), "h1")
 
 
+@pytest.mark.long
 def test_it_listens_where_it_is_told(host):
     """For other machines on one address or none; host and sandbox reach it whatever is said."""
     h1 = host["h1"]
