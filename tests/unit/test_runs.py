@@ -51,6 +51,12 @@ def test_a_plan_that_changed_on_the_way(runs):
     assert runs.applied() == plan("b")
 
 
+def test_a_plan_keeps_its_order(runs):
+    """Servers that go before others are made do so in a rollback too."""
+    runs.end(runs.begin({**plan("a"), "serving": {"vllm": {}, "nim": {}}}, []), {}, 20)
+    assert list(runs.applied()["serving"]) == ["vllm", "nim"]
+
+
 def test_no_run_yet(runs):
     assert (runs.all(), runs.applied(), runs.before()) == ([], {}, {})
 

@@ -96,5 +96,5 @@ class Runs:
                 shutil.rmtree(os.path.join(self.directory, old))
 
     def _write(self, run: str, name: str, content: dict[str, t.Any]) -> None:
-        text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"  # in its order: the servers that go make room for others
         write(os.path.join(self.directory, run, name), text, pwd.getpwnam(self.owner))
