@@ -144,6 +144,17 @@ def test_in_a_helper(home, registry, monkeypatch):
     assert json.loads((home / ".docker" / "config.json").read_text()) == {}
 
 
+def test_somebody_elses_login_stays(home, registry):
+    """Where only what was made here is to go."""
+    path = home / ".docker" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"auths": {registry.host: {"auth": "bWU6bWluZQ=="}}}))
+    assert make(registry, state="absent", ours=True) == []
+    assert "auths" in json.loads(path.read_text())
+    assert make(registry, state="absent") == ["state"]
+    assert "auths" not in json.loads(path.read_text())
+
+
 def test_the_users_own_helper_counts(home, registry):
     path = home / ".docker" / "config.json"
     path.parent.mkdir()

@@ -8,10 +8,12 @@ import json
 
 import pytest
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import serving_of
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import Drift, components, serving_of
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.servers import proxy_of
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import SPEC
 from tests.unit.test_plan import LEAST, plan, run
 from tests.unit.test_plan_vllm import H100, LINUX, SPARK
@@ -153,6 +155,13 @@ def test_pruned_is_all_that_nothing_asks_for_and_the_plan_is_the_same_afterwards
     assert plan({**NIM, "nemoclaw_prune": True}, facts=facts(H100))["leftovers"].keys() == {"serving", "proxy"}
     assert plan({**NIM, "nemoclaw_prune": True}, facts=facts(H100))["leftovers"]["proxy"] == {}
     assert plan(CLOUD, facts=facts(H100))["leftovers"] == {}
+
+
+def test_what_is_pruned_comes_last():
+    made = plan({**CLOUD, "nemoclaw_prune": True}, facts=after(NIM, "nim", facts(H100)))
+    found = list(components(made, OpenShell("nemoclaw", "nemoclaw"), {}))
+    assert found[-5:] == ["sandbox/assistant", "leftover/ollama", "leftover/vllm", "leftover/nim", "leftover/proxy"]
+    assert Drift({"leftover/nim": [Change("nim/nemoclaw-nim", "state", "present", "absent")], "leftover/vllm": []}, [], []).pending["leftovers"] == ["nim"]
 
 
 def test_nobody_elses_login_goes_with_it():
