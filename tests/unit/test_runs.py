@@ -53,7 +53,8 @@ def test_a_plan_that_changed_on_the_way(runs):
 
 def test_a_plan_keeps_its_order(runs):
     """Servers that go before others are made do so in a rollback too."""
-    runs.end(runs.begin({**plan("a"), "serving": {"vllm": {}, "nim": {}}}, []), {}, 20)
+    kept = {**plan("a"), "serving": {"vllm": {}, "nim": {}}}
+    runs.end(runs.begin(kept, []), kept, {}, 20)
     assert list(runs.applied()["serving"]) == ["vllm", "nim"]
 
 
