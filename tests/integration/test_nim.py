@@ -267,11 +267,19 @@ def test_another_model_has_none_of_it(prepared):
     assert agents_model(prepared) == {"own/model"}
 
 
-def test_absent(prepared):
-    """Server, key and login are gone; image and cache stay."""
+def test_another_provider_leaves_it_until_it_is_pruned(prepared):
+    """Then server, key and login are gone; image and cache stay."""
     host = prepared["h1"]
-    prepared.of_host["h1"] = {"nemoclaw_nim": {"state": "absent"}}
-    assert prepared.play("onboard.yml").rc == 0
-    assert host.sh(f"docker ps --all --quiet --filter name={CONTAINER}; find /etc/nemoclaw/nim -type f") == ""
+    prepared.of_host["h1"] = {}
+    switched = prepared.play("onboard.yml")
+    assert switched.rc == 0
+    assert f"h1: {CONTAINER} of an earlier run runs on port 8000" in " ".join(switched.output.split())
+    assert host.sh(f"docker ps --quiet --filter name={CONTAINER}")
+    prepared.of_host["h1"] = {"nemoclaw_prune": True}
+    pruned = prepared.play("onboard.yml")
+    assert pruned.rc == 0
+    assert answer(pruned, "h1") == ANSWER
+    assert {f"nim/{CONTAINER}", "login/nvcr.io", f"credential/{FILE}"} <= resources(predicted(pruned, "h1"))
+    assert host.sh(f"docker ps --all --quiet --filter name={CONTAINER}; find /etc -path '/etc/nemoclaw/*' -type f") == ""
     assert host.sh("cat /home/nemoclaw/.cache/nim/model") == "fetched"
     assert unchanged(prepared.play("onboard.yml"), "h1")
