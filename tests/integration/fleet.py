@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
+import shutil
 import subprocess
 import tempfile
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from tests.bed import images
 from tests.bed.hosts import Bed, Host
+from tests.bed.paths import CHECKOUT
 from tests.bed.play import Play, inventory, play
 
 SNAPSHOT = Path(__file__).with_name("snapshot.py").read_text()
@@ -210,6 +213,19 @@ def changed(run: Play, host: str) -> set[str]:
 
 def unchanged(run: Play, host: str) -> bool:
     return run.recap[host]["changed"] == run.recap[host]["failed"] == 0 and run.executions[host] == UNCHANGED
+
+
+def blueprint_with(directory: Path, version: str, **changes: tuple[str, str]) -> dict[str, str]:
+    """`nemoclaw_blueprint` of a copy of the blueprint with texts of its files replaced, each `file: (old, new)`."""
+    root, manifest = directory / version, "MANIFEST.sha256"
+    shutil.copytree(CHECKOUT / "blueprint", root)
+    for name, (old, new) in {"blueprint.yaml": ("version: 0.1.0", f"version: {version}"), **changes}.items():
+        text = (root / name).read_text()
+        assert old in text
+        (root / name).write_text(text.replace(old, new, 1))
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != manifest)
+    (root / manifest).write_text("".join(f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in files))
+    return {"source": str(root), "version": version, "digest": hashlib.sha256((root / manifest).read_bytes()).hexdigest()}
 
 
 def save_image(host: Host, image: str, path: Path) -> None:

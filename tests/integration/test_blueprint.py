@@ -4,31 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from pathlib import Path
-
 import pytest
 
-from tests.bed.paths import CHECKOUT
-from tests.integration.fleet import ANSWER, Fleet, answer, predicted, resources, unchanged
+from tests.integration.fleet import ANSWER, Fleet, answer, blueprint_with, predicted, resources, unchanged
 
 pytestmark = pytest.mark.long
-
-MANIFEST = "MANIFEST.sha256"
-
-
-def made(directory: Path, version: str, **changes: tuple[str, str]) -> dict[str, str]:
-    """`nemoclaw_blueprint` of a copy of the blueprint with texts of its files replaced, each `file: (old, new)`."""
-    root = directory / version
-    shutil.copytree(CHECKOUT / "blueprint", root)
-    for name, (old, new) in {"blueprint.yaml": ("version: 0.1.0", f"version: {version}"), **changes}.items():
-        text = (root / name).read_text()
-        assert old in text
-        (root / name).write_text(text.replace(old, new, 1))
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != MANIFEST)
-    (root / MANIFEST).write_text("".join(f"{hashlib.sha256((root / name).read_bytes()).hexdigest()}  {name}\n" for name in files))
-    return {"source": str(root), "version": version, "digest": hashlib.sha256((root / MANIFEST).read_bytes()).hexdigest()}
 
 
 def image(name: str) -> dict[str, tuple[str, str]]:
@@ -40,7 +20,7 @@ def blueprints(tmp_path_factory) -> dict[str, dict[str, str]]:
     """One that works, and one whose agent gives no answer."""
     directory = tmp_path_factory.mktemp("blueprints")
     silent = {"agents/openclaw/manifest.yaml": ("verify_argv: [openclaw, ", "verify_argv: ['false', ")}
-    return {"works": made(directory, "0.2.0", **image("second")), "silent": made(directory, "0.3.0", **image("third"), **silent)}
+    return {"works": blueprint_with(directory, "0.2.0", **image("second")), "silent": blueprint_with(directory, "0.3.0", **image("third"), **silent)}
 
 
 @pytest.fixture(scope="module")
