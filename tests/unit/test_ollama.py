@@ -150,6 +150,15 @@ def test_a_mistake_is_named(chosen, variable):
     assert variable in [error["variable"] for error in refused["errors"]], refused["msg"]
 
 
+def test_models_that_are_not_there_need_room():
+    given = {**GIVEN, "nemoclaw_ollama": {"models": ["qwen3.5:9b", "own:70b"]}}  # of the last one nobody knows the size
+    room = {"caches": {"/var/lib/ollama": {"mount": "/", "free_gb": 20, "models": {}}}}
+    refused = run(given, facts={**facts(L40S), **room})["msg"]
+    assert "qwen3.6:35b 24.0 GB + the weights of qwen3.5:9b 6.6 GB = 30.6 GB are to come onto /, which has 20 GB free; 10.6 GB are missing." in refused
+    there = [{"name": "qwen3.6:35b", "digest": "", "size_mb": 23000}]
+    assert models(plan(given, facts={**facts(L40S, models=there), **room})) == ["qwen3.5:9b", "own:70b", "qwen3.6:35b"]
+
+
 def test_a_model_is_pulled_from_a_mirror_under_its_own_name():
     chosen = {"registry": "mirror.example.org:5000", "models": ["team/one", "other.example.org/team/two:8b", {"name": "old", "state": "absent"}]}
     made = plan({**NAMED, "nemoclaw_ollama": chosen}, facts=facts())

@@ -64,6 +64,15 @@ def test_more_gpus_than_serve_together():
     assert "nemoclaw_nim.gpus: 3 is more or other than what serves together here: 2 × NVIDIA L40S with 46068 MiB each" in refused["msg"]
 
 
+def test_an_image_that_is_not_there_needs_room():
+    facts = {**on(L40S), "disks": {**FACTS["disks"], "/var/lib/docker": {**FACTS["disks"]["/var/lib/docker"], "free_gb": 15}}}
+    image = "nvcr.io/nim/nvidia/nemotron-3-super-120b-a12b"
+    refused = run(GIVEN, facts=facts)["msg"]
+    assert f"nemoclaw_docker.data_root: the image {image} 20.0 GB are to come onto /var/lib/docker, which has 15 GB free; 5.0 GB are missing." in refused
+    facts["docker"]["images"] = [f"{image}:latest"]
+    assert made(facts)["nim"]["image"] == f"{image}:latest"
+
+
 @pytest.mark.parametrize("word", ["Meta/Llama-3.1-8B-Instruct", "llama-3.1-8b-instruct", "nvcr.io/nim/meta/llama-3.1-8b-instruct"])
 def test_names_of_a_model(word):
     assert made(on(L40S), {"model": word})["nim"]["model"] == SMALL
