@@ -38,6 +38,12 @@ class Groups(LoadScopeScheduling):
         return group(nodeid)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """The recordings, which mostly wait, are begun first: at the end the other processes would wait for them."""
+    items.sort(key=lambda item: group(item.nodeid) != "test_replay")
+
+
 @pytest.hookimpl
 def pytest_xdist_make_scheduler(config, log):
     return Groups(config, log)

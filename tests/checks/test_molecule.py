@@ -11,7 +11,7 @@ from tests.bed.paths import CHECKOUT
 
 SCENARIOS = sorted(path.parent.name for path in (CHECKOUT / "molecule").glob("*/molecule.yml"))
 LACKING = {"local_inference": ollama.missing()}  # what this machine has no way to make
-LONG = ("engine",)  # tests/integration/test_engine.py has most of it
+LONG = ("engine", "proxy")  # tests/integration/test_engine.py, test_proxy.py and tests/proxy have most of it
 
 
 def marks(name: str) -> list:
