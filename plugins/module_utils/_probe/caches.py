@@ -28,15 +28,22 @@ def expanded(path: str) -> str:
 
 def models(host: Host, path: str) -> dict[str, int]:
     """The bytes of each model's files, those that are on their way included."""
-    folders = host.glob(f"{path}/hub/{PREFIX}*/blobs")
-    return {os.path.basename(os.path.dirname(folder))[len(PREFIX) :].replace("--", "/"): size_of(host, folder) for folder in folders}
+    folders = map(os.path.dirname, host.glob(f"{path}/hub/{PREFIX}*/blobs"))
+    return {os.path.basename(folder)[len(PREFIX) :].replace("--", "/"): size_of(host.path(folder)) for folder in folders}
 
 
-def size_of(host: Host, folder: str) -> int:
+def folder_of(path: str, model: str) -> str:
+    """Where a Hugging Face cache keeps a model."""
+    return os.path.join(path, "hub", PREFIX + model.replace("/", "--"))
+
+
+def size_of(folder: str) -> int:
+    """Bytes of a model's files; those that are on their way count."""
     total = 0
-    for file in host.glob(f"{folder}/*"):
-        try:
-            total += os.lstat(host.path(file)).st_size
-        except OSError:  # it was just renamed
-            continue
+    for directory, _children, files in os.walk(os.path.join(folder, "blobs")):
+        for file in files:
+            try:
+                total += os.lstat(os.path.join(directory, file)).st_size
+            except OSError:  # it was just renamed
+                continue
     return total

@@ -16,8 +16,9 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import 
 
 SOCKET = "/var/run/docker.sock"
 SANDBOXES = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["openshell.ai/managed-by=openshell"]}')
-# model servers of this collection, with what they were made from
-SERVERS = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["nemoclaw.fleet/server"]}')
+# labels of model servers of this collection: the kind, and what they were made from
+SERVER, SPEC = "nemoclaw.fleet/server", "nemoclaw.fleet/spec"
+SERVERS = "/containers/json?all=1&filters=" + urllib.parse.quote(f'{{"label":["{SERVER}"]}}')
 SHARE = "--gpu-memory-utilization"
 # packages that bring an engine, or stand in its place
 PACKAGES = ("docker.io", "docker-ce", "moby-engine", "podman-docker")
@@ -145,10 +146,10 @@ def _describe_sandbox(container: dict) -> dict:
 
 def _describe_server(container: dict) -> dict:
     labels = container.get("Labels") or {}
-    spec = json.loads(labels.get("nemoclaw.fleet/spec") or "{}")
+    spec = json.loads(labels.get(SPEC) or "{}")
     command = spec.get("command") or []
     return {
-        "kind": labels["nemoclaw.fleet/server"],
+        "kind": labels[SERVER],
         "name": next(iter(container.get("Names") or ["?"])).lstrip("/"),
         "state": container.get("State", ""),
         "image": spec.get("image", ""),

@@ -20,10 +20,10 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineError, EngineUnavailable, connect, docker, translated
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SPEC
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
 
-SPEC = "nemoclaw.fleet/spec"  # label with what the container was made from
 # of a container, with what is meant where nothing is said; everything else is about how it is brought up
 DEFAULTS: dict[str, t.Any] = {
     "image": "",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SERVER
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container, inspect
@@ -37,7 +38,7 @@ class NimServer(Container):
             "secret_environment": {"NGC_API_KEY": KEY, "NIM_NGC_API_KEY": KEY},
             "mounts": [{"source": desired["cache_dir"], "target": CACHE}],
             "publish": {"addresses": ["127.0.0.1"], "port": desired["port"], "target": PORT},
-            "labels": {"nemoclaw.fleet/server": "nim"},
+            "labels": {SERVER: "nim"},
             "health": {"path": "/v1", "timeout": desired["load_timeout"]},
         }
 

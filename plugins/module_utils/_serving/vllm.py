@@ -9,6 +9,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SERVER
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Resource
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
@@ -39,7 +40,7 @@ class VllmServer(Container):
             "secret_files": [{"source": source, "target": target} for source, target in files.items()],
             "secret_environment": {"VLLM_API_KEY": f"{SECRETS}/api-key"},  # as a flag, the server would log it
             "mounts": [{"source": desired["cache_dir"], "target": CACHE}],
-            "labels": {"nemoclaw.fleet/server": "vllm"},
+            "labels": {SERVER: "vllm"},
             "health": {"path": "/v1", "key_file": desired["key_file"], "timeout": desired["load_timeout"]},
         }
 

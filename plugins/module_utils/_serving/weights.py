@@ -15,6 +15,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import connect, docker, translated
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned, secret_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import folder_of, size_of
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
@@ -33,7 +34,7 @@ class Weights(Resource):
 
     @property
     def folder(self) -> str:
-        return os.path.join(self.desired["cache_dir"], "hub", f"models--{self.name.replace('/', '--')}")
+        return folder_of(self.desired["cache_dir"], self.name)
 
     def read(self) -> dict[str, t.Any]:
         return {"revision": self.desired["revision"]} if complete(self.folder, self.desired["revision"]) else {}
@@ -117,18 +118,6 @@ def complete(folder: str, revision: str) -> bool:
     except (ValueError, KeyError, AttributeError):
         return False
     return all(os.path.exists(os.path.join(snapshot, part)) for part in parts)
-
-
-def size_of(folder: str) -> int:
-    """Bytes of a model's files; those that are on their way count."""
-    total = 0
-    for directory, _children, files in os.walk(os.path.join(folder, "blobs")):
-        for file in files:
-            try:
-                total += os.lstat(os.path.join(directory, file)).st_size
-            except FileNotFoundError:  # it was just renamed
-                continue
-    return total
 
 
 def nearest(path: str) -> str:
