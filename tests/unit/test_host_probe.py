@@ -674,6 +674,41 @@ def test_a_proxy_that_nemoclaw_left_behind_is_named(host_facts):
     assert f"Stop it ('kill {stale.pid}') and do not use NemoClaw's own command line" in fault["remedy"]
 
 
+def test_a_listener_that_ends_while_it_is_looked_at_is_none():
+    """A unit that systemd starts again and again must not look like another program that holds the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        inode = os.fstat(server.fileno()).st_ino
+
+        class Racing(Host):
+            """The listener is in the kernel's table, and then gone."""
+
+            def text(self, path):
+                table = super().text(path)
+                if path == "/proc/net/tcp":
+                    server.close()
+                return table
+
+        assert str(inode) in Host().text("/proc/net/tcp")
+        (found,) = listeners.read(Racing(), [{"port": port, "address": "127.0.0.1"}])
+    assert found["listeners"] == []
+
+
+def test_a_busy_process_is_seen_to_hold_its_port(monkeypatch):
+    """Of a process that opens and closes connections all the time, some are gone before they are read."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        readlink = os.readlink
+
+        def gone(path, **options):
+            if str(path).endswith("/0"):
+                raise FileNotFoundError(path)
+            return readlink(path, **options)
+
+        monkeypatch.setattr(os, "readlink", gone)
+        (found,) = listeners.read(Host(), [{"port": server.getsockname()[1], "address": "127.0.0.1"}])
+    assert [holder["pid"] for holder in found["listeners"]] == [os.getpid()]
+
+
 def test_a_host_that_has_nothing_is_told_so_without_a_crash(tmp_path):
     """No /proc, no /sys, no program: what such a host lacks is an error each, and nothing is guessed."""
     options = {

@@ -5,16 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import pwd
 import re
 import socket
 import struct
+import time
+import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 LISTEN = "0A"
+# a listener that ends or begins while it is looked at has no name; without root, another user's never has one
+ATTEMPTS, PAUSE = 4, 0.1
 STALE_PROXY = "NemoClaw's own Ollama proxy"
 
 
@@ -60,6 +65,16 @@ def unit_of(cgroups: str) -> str:
 
 def read(host: Host, ports: list[dict]) -> list[dict]:
     """Each asked port with C(listeners): what stands in its way, or holds it for us."""
+    found: list[dict] = []
+    for _attempt in range(ATTEMPTS):
+        found = _read(host, ports)
+        if all(holder["process"] for port in found for holder in port["listeners"]):
+            break
+        time.sleep(PAUSE)
+    return found
+
+
+def _read(host: Host, ports: list[dict]) -> list[dict]:
     sockets = [one for table in ("tcp", "tcp6") for one in parse(host.text(f"/proc/net/{table}"))]
     found = [(port, [one for one in sockets if one["port"] == port["port"] and collides(port["address"], one["address"])]) for port in ports]
     owners = _owners(host, {one["inode"] for _port, hits in found for one in hits})
@@ -75,8 +90,8 @@ def _describe(host: Host, one: dict, pid: int | None) -> dict:
         "address": one["address"],
         "user": user,
         "pid": pid or 0,
-        "process": _program(host, pid) if pid else "",
         "unit": unit_of(host.text(f"/proc/{pid}/cgroup")) if pid else "",
+        "process": _program(host, pid) if pid else "",  # last: one that has a name still is the one whose unit was read
     }
 
 
@@ -91,11 +106,14 @@ def _owners(host: Host, inodes: set[int]) -> dict[int, int]:
     for process in os.listdir(host.path("/proc")) if inodes else ():
         if not process.isdigit() or len(owners) == len(inodes):
             continue
-        try:
-            with os.scandir(host.path(f"/proc/{process}/fd")) as entries:
-                links = [os.readlink(entry.path) for entry in entries]
-        except OSError:
-            continue
-        held = {int(link[8:-1]) for link in links if link.startswith("socket:[")} & inodes
+        held = {int(link[8:-1]) for link in _descriptors(host, process) if link.startswith("socket:[")} & inodes
         owners.update({inode: int(process) for inode in held if inode not in owners})
     return owners
+
+
+def _descriptors(host: Host, process: str) -> t.Iterator[str]:
+    """What a process has open; a busy one closes some while they are read, which must not hide the others."""
+    with contextlib.suppress(OSError), os.scandir(host.path(f"/proc/{process}/fd")) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                yield os.readlink(entry.path)
