@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import subprocess
@@ -108,10 +109,14 @@ def _inode(port):
 def _owner(inode):
     wanted = f"socket:[{inode}]"
     for entry in sorted((name for name in os.listdir("/proc") if name.isdigit()), key=int, reverse=True):
-        try:
-            for fd in os.listdir(f"/proc/{entry}/fd"):
-                if os.readlink(f"/proc/{entry}/fd/{fd}") == wanted:
-                    return int(entry)
-        except OSError:
-            continue
+        if any(target == wanted for target in _open_files(entry)):
+            return int(entry)
     return None
+
+
+def _open_files(process):
+    """What a process has open; one that it closes meanwhile does not hide the others."""
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(f"/proc/{process}/fd/{fd}")
