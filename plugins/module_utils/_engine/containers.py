@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import connect
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import connect, translated
 
 
 def by_labels(labels: dict[str, str]) -> list[str]:
@@ -17,5 +17,6 @@ def start_by_labels(labels: dict[str, str]) -> bool:
     """Start the container with the labels, anew where it runs. False when there is none."""
     found = by_labels(labels)
     for container in found:
-        connect().restart(container)
+        with translated(f"The container {container[:12]} was not started"):
+            connect().restart(container)
     return bool(found)

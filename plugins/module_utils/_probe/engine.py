@@ -12,7 +12,7 @@ import re
 import socket
 import urllib.parse
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import PATIENCE, Host
 
 SOCKET = "/var/run/docker.sock"
 SANDBOXES = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["openshell.ai/managed-by=openshell"]}')
@@ -35,7 +35,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, *requests: str, timeout: float = 5) -> list:
+def ask(path: str, *requests: str, timeout: float = PATIENCE) -> list:
     """GET each request from the engine behind a socket, parsed. Raises OSError or ValueError."""
     connection = _UnixConnection(path, timeout)
     try:

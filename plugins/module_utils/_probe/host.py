@@ -12,6 +12,8 @@ import subprocess
 import time
 import typing as t
 
+# seconds; a busy host is slow, only one where something hangs waits so long
+PATIENCE = 20
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -59,7 +61,7 @@ class Host:
                 return os.path.join(place, name)
         return ""
 
-    def run(self, *commands: t.Sequence[str], timeout: float = 5) -> list[Outcome]:
+    def run(self, *commands: t.Sequence[str], timeout: float = PATIENCE) -> list[Outcome]:
         """Run commands side by side; together they have C(timeout) seconds.
 
         A program stuck in the kernel survives its SIGKILL (nvidia-smi on a dead GPU does), so nothing waits for one.

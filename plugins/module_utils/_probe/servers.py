@@ -16,7 +16,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import liste
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host, Outcome
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
 
-TIMEOUT = 3  # seconds; a server that is busy loading a model still answers these questions
+TIMEOUT = 10  # seconds; a server that is busy loading a model still answers these questions
 LARGEST = 1 << 22  # bytes of an answer
 UNIT = "ollama.service"
 OLLAMA = f"/etc/systemd/system/{UNIT}"
