@@ -23,7 +23,7 @@ CALLBACKS = Path(__file__).resolve().parent / "callbacks"
 SSH_ARGUMENTS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveInterval=5"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Play:
     """What one run of ansible-playbook did."""
 
@@ -37,6 +37,15 @@ class Play:
     @property
     def changed(self) -> int:
         return sum(host["changed"] for host in self.recap.values())
+
+    def __repr__(self) -> str:
+        """What a failed assertion shows of it: why the run failed, before anything else."""
+        return f"Play(rc={self.rc}, {self.seconds:.1f} s, failures={self.failures})"
+
+    @property
+    def failures(self) -> list[str]:
+        failed = [entry for entry in self.results if entry["outcome"] in ("failed", "unreachable")]
+        return [f"{entry['host']}: {entry['task'].rpartition(' : ')[2]}: {entry['result'].get('msg', entry['result'])}" for entry in failed]
 
     def of_host(self, host: str, action: str = "") -> list[dict]:
         """Results of a host, of one action (``nemoclaw.fleet.verify``) if given."""
