@@ -22,6 +22,7 @@ def shell_scripts() -> list[str]:
     "argv",
     [
         ("ruff", "check"),
+        ("ruff", "format", "--check"),
         ("yamllint", "--strict", "."),
         ("shellcheck", "--external-sources", "--source-path=SCRIPTDIR", *shell_scripts()),
         ("antsibull-changelog", "lint"),

@@ -115,9 +115,7 @@ def compared(step):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        prog="tests.emulator.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="tests.emulator.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="+")
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--record", metavar="DIR")

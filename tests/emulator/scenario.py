@@ -145,9 +145,7 @@ class Scenario:
             docker("rm", "-f", *left)
 
     def run(self, *argv, **options):
-        done = subprocess.run(
-            argv, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options
-        )
+        done = subprocess.run(argv, env=self.env, cwd=self.cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **options)
         if done.returncode:
             raise RuntimeError(f"{' '.join(argv)} failed: {done.stdout}{done.stderr}")
 
@@ -169,9 +167,7 @@ class Scenario:
 
     def gateway_start(self):
         config = self.dir / "gateway.toml"
-        config.write_text(
-            CONFIG.format(pki=self.dir / "pki", health=HEALTH, namespace=NAMESPACE, network=NETWORK, image=IMAGE, binaries=self.binaries)
-        )
+        config.write_text(CONFIG.format(pki=self.dir / "pki", health=HEALTH, namespace=NAMESPACE, network=NETWORK, image=IMAGE, binaries=self.binaries))
         argv = [str(self.binaries / "openshell-gateway"), "--config", str(config), "--db-url", f"sqlite:{self.dir}/gateway.db?mode=rwc"]
         with open(self.dir / "gateway.log", "a") as log:
             self.gateway = subprocess.Popen(argv, env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -39,11 +39,7 @@ class Argument:
         if self.positional:
             text = f"<{self.value}>" if self.required else f"[{self.value}]"
             return text + ("..." if self.many else "")
-        return (
-            f"{self.label} {'[' if self.optional_value else ''}<{self.value}>{']' if self.optional_value else ''}"
-            if self.value
-            else self.label
-        )
+        return f"{self.label} {'[' if self.optional_value else ''}<{self.value}>{']' if self.optional_value else ''}" if self.value else self.label
 
 
 class Command:
@@ -256,10 +252,7 @@ def _store(command, matches, argument, value):
     if argument.repeat or argument.many:
         matches.setdefault(argument.key, []).append(value)
     elif argument in matches.given and not argument.positional:
-        raise Usage(
-            f"error: the argument '{argument.shown}' cannot be used multiple times\n\nUsage: {command.usage}\n\n"
-            "For more information, try '--help'.\n"
-        )
+        raise Usage(f"error: the argument '{argument.shown}' cannot be used multiple times\n\nUsage: {command.usage}\n\nFor more information, try '--help'.\n")
     else:
         matches[argument.key] = value
     _mark(command, matches, argument)
@@ -299,9 +292,7 @@ def _finish(command, matches):
     given = {a.label or a.value for a in matches.given}
     for argument in matches.given:
         name = argument.label or argument.value
-        against = [
-            other for pair in command.rules.get("conflicts", ()) if name in pair for other in pair if other != name and other in given
-        ]
+        against = [other for pair in command.rules.get("conflicts", ()) if name in pair for other in pair if other != name and other in given]
         if against:
             other = next(a for a in command.arguments if (a.label or a.value) == against[0])
             shown = f"[{other.value}]..." if other.positional and other.many and not other.required else other.shown
@@ -315,9 +306,7 @@ def _finish(command, matches):
         for a in command.arguments
         if a.required and a not in matches.given and not _excused(command, a, given) and not (a.env and os.environ.get(a.env))
     ]
-    missing += [
-        f"{command.flag(needed).shown}" for label, needed in command.rules.get("requires", ()) if label in given and needed not in given
-    ]
+    missing += [f"{command.flag(needed).shown}" for label, needed in command.rules.get("requires", ()) if label in given and needed not in given]
     if command.rules.get("one_of") and not given & set(command.rules["one_of"]):
         missing.append(command.group_shown())
     if missing:

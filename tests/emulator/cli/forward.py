@@ -247,9 +247,7 @@ def service_expose(context):
     args = context.args
     if not int(args.target_port):
         raise Failure("expose service failed: invalid request: target_port must be in 1..=65535")
-    found = _named(
-        "expose service", lambda: context.call("service.expose", sandbox=args.sandbox, port=int(args.target_port), service=args.service)
-    )
+    found = _named("expose service", lambda: context.call("service.expose", sandbox=args.sandbox, port=int(args.target_port), service=args.service))
     where = f"sandbox {render.bold(args.sandbox)} -> 127.0.0.1:{found['port']}"
     render.done(f"Exposed service {render.bold(args.service)} on {where}" if args.service else f"Exposed {where}")
     print(f"  URL: {render.cyan(found['url'])}")

@@ -169,9 +169,7 @@ def gateway_info(context):
     }
     if shown(context.args.output, data):
         return
-    render.block(
-        "Gateway Info", [("Gateway", target.name), ("Server", target.endpoint), ("Status", info["status"]), ("Version", info["version"])]
-    )
+    render.block("Gateway Info", [("Gateway", target.name), ("Server", target.endpoint), ("Status", info["status"]), ("Version", info["version"])])
     print(f"  {render.dim('Compute drivers:')}")
     for driver in info["compute_drivers"]:
         print(f"    {driver['name']}")

@@ -100,11 +100,7 @@ def problem(kind, value):
     if not value.isdigit():
         return "invalid digit found in string"
     if int(value) > _LIMITS[kind]:
-        return (
-            f"{value} is not in {'1' if kind == 'port' else '0'}..=65535"
-            if kind in ("port", "u16")
-            else "number too large to fit in target type"
-        )
+        return f"{value} is not in {'1' if kind == 'port' else '0'}..=65535" if kind in ("port", "u16") else "number too large to fit in target type"
     if kind == "port" and int(value) == 0:
         return "0 is not in 1..=65535"
     return None

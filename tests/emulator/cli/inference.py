@@ -79,11 +79,7 @@ def inference_update(context):
 
 def inference_get(context):
     found = context.call("inference.get")
-    parts = (
-        [("System inference", found["system"])]
-        if context.args.system
-        else [("Inference", found["user"]), ("System inference", found["system"])]
-    )
+    parts = [("System inference", found["system"])] if context.args.system else [("Inference", found["user"]), ("System inference", found["system"])]
     for index, (title, route) in enumerate(parts):
         if index:
             print()

@@ -28,9 +28,7 @@ def logs(context):
     name = context.sandbox_name(args.name)
     since = _seconds(args.since) if args.since else 0
     sources = args.source if isinstance(args.source, list) else [args.source]
-    found = context.call(
-        "sandbox.logs", name=name, lines=int(args.n), since=since, level=args.level or "", sources=[] if sources == ["all"] else sources
-    )
+    found = context.call("sandbox.logs", name=name, lines=int(args.n), since=since, level=args.level or "", sources=[] if sources == ["all"] else sources)
     if since and found["buffered"] >= int(args.n):
         print(f"Warning: log buffer contains only the last {found['buffered']} lines; --since results may be incomplete.", file=sys.stderr)
     for line in found["lines"]:

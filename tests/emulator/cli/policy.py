@@ -137,9 +137,7 @@ def policy_list(context):
     if found:
         print(f"{'VERSION':<8} {'HASH':<14} {'STATUS':<12} {'CREATED':<24} ERROR")
         for one in found:
-            print(
-                f"{one['version']:<8} {one['hash'][:12]:<14} {one['status'].capitalize():<12} {one['created_ms']:<24} {_short(one['error'] or '')}"
-            )
+            print(f"{one['version']:<8} {one['hash'][:12]:<14} {one['status'].capitalize():<12} {one['created_ms']:<24} {_short(one['error'] or '')}")
 
 
 def _short(text):
@@ -150,9 +148,7 @@ def policy_update(context):
     from ..policy.merge import operations
 
     args = context.args
-    wanted = operations(
-        args.add_endpoint, args.remove_endpoint, args.add_allow, args.add_deny, args.remove_rule, args.binary, args.rule_name
-    )
+    wanted = operations(args.add_endpoint, args.remove_endpoint, args.add_allow, args.add_deny, args.remove_rule, args.binary, args.rule_name)
     if args.wait and args.dry_run:
         raise Failure("--wait cannot be combined with --dry-run")
     name = context.sandbox_name(args.name)

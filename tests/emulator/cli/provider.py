@@ -40,9 +40,7 @@ def provider_create(context):
             raise Failure(f"no existing local credentials/config found for provider type '{kind['type']}'")
     else:
         credentials = _credentials(args.credential)
-    provider = context.call(
-        "provider.create", name=args.name, type=kind["type"], credentials=credentials, config=pairs(args.config, "--config")
-    )
+    provider = context.call("provider.create", name=args.name, type=kind["type"], credentials=credentials, config=pairs(args.config, "--config"))
     render.done(f"Created provider {provider['name']}")
 
 

@@ -82,15 +82,11 @@ class Target:
 def target(args):
     """The gateway chosen by flags, environment or the active one; raises Failure where the real one does."""
     if args.gateway_endpoint:
-        name = args.gateway or next(
-            (one["name"] for one in all_metadata() if one["gateway_endpoint"].rstrip("/") == args.gateway_endpoint.rstrip("/")), None
-        )
+        name = args.gateway or next((one["name"] for one in all_metadata() if one["gateway_endpoint"].rstrip("/") == args.gateway_endpoint.rstrip("/")), None)
         return Target(name, args.gateway_endpoint)
     name = args.gateway or active()
     if not name:
-        raise Failure(
-            "No active gateway.\nSet one with: openshell gateway select <name>\nOr register one with: openshell gateway add <endpoint>"
-        )
+        raise Failure("No active gateway.\nSet one with: openshell gateway select <name>\nOr register one with: openshell gateway add <endpoint>")
     found = metadata(name)
     if not found:
         raise Failure(

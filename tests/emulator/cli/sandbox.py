@@ -39,9 +39,7 @@ def sandbox_create(context):
         sandbox = client.call("sandbox.create", **request)
     except Refusal as refusal:
         if refusal.code == "ALREADY_EXISTS":
-            raise Failure(
-                f"{refusal.message}\n\nhint: delete it first with: openshell sandbox delete <name>\n      or use a different name"
-            ) from None
+            raise Failure(f"{refusal.message}\n\nhint: delete it first with: openshell sandbox delete <name>\n      or use a different name") from None
         raise
     if not args.no_keep:
         registration.remember_sandbox(context.target.name, args.workspace, sandbox["name"])
@@ -193,11 +191,7 @@ def _json_fault(text):
         if text[:1] == word[0] and not text.startswith(word):
             wrong = next(i for i in range(1, len(word) + 1) if text[i : i + 1] != word[i : i + 1])
             return f"expected ident at line 1 column {wrong + 1}"
-    return (
-        "expected value at line 1 column 1"
-        if text.strip()[:1] not in '{["'
-        else "EOF while parsing an object at line 1 column " + str(len(text))
-    )
+    return "expected value at line 1 column 1" if text.strip()[:1] not in '{["' else "EOF while parsing an object at line 1 column " + str(len(text))
 
 
 def _wait_ready(client, sandbox, workspace, structured):
@@ -274,9 +268,7 @@ def sandbox_get(context):
 
 def sandbox_list(context):
     args = context.args
-    found = context.call(
-        "sandbox.list", limit=int(args.limit), offset=int(args.offset), selector=args.selector, all_workspaces=bool(args.all_workspaces)
-    )
+    found = context.call("sandbox.list", limit=int(args.limit), offset=int(args.offset), selector=args.selector, all_workspaces=bool(args.all_workspaces))
     if args.ids or args.names:
         for one in found:
             print(one["id"] if args.ids else f"{one['workspace']}/{one['name']}" if args.all_workspaces else one["name"])

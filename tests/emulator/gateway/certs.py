@@ -96,8 +96,7 @@ def generate(directory, sans):
     some_jwt = set(JWT_FILES) & set(present)
     if present and not (set(FILES) <= set(present) and some_jwt in (set(), set(JWT_FILES))):
         raise Failure(
-            f"partial PKI state in {directory}: some files exist but not all. Recover with: rm -rf {directory} "
-            "(the gateway will regenerate on next start)"
+            f"partial PKI state in {directory}: some files exist but not all. Recover with: rm -rf {directory} (the gateway will regenerate on next start)"
         )
     wanted = [*BUILTIN_SANS, *(san for san in sans if san not in BUILTIN_SANS)]
     if not present:

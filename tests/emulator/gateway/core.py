@@ -51,9 +51,7 @@ class Gateway:
         self.ca_key, self.ca = self._proxy_authority()
         self.signed = {}
         if not self.store.get("workspace", "default"):
-            self.store.put(
-                "workspace", "default", {"name": "default", "id": str(uuid.uuid4()), "resource_version": 1, "created_ms": now_ms()}
-            )
+            self.store.put("workspace", "default", {"name": "default", "id": str(uuid.uuid4()), "resource_version": 1, "created_ms": now_ms()})
 
     def _proxy_authority(self):
         kept = self.store.get("authority", "proxy")

@@ -33,9 +33,7 @@ class Driver:
     def __init__(self, config):
         self.config = config
         socket_path = config.get("socket_path")
-        self.client = (
-            docker.DockerClient(base_url=f"unix://{socket_path}", version="auto") if socket_path else docker.from_env(version="auto")
-        )
+        self.client = docker.DockerClient(base_url=f"unix://{socket_path}", version="auto") if socket_path else docker.from_env(version="auto")
         self.namespace = config.get("sandbox_namespace") or "default"
         self.network = config.get("network_name") or "openshell-docker"
         self.gateway_ip = config.get("host_gateway_ip") or self.ensure_network()
@@ -128,9 +126,7 @@ class Driver:
             repository, _colon, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "latest")
             return self.client.images.pull(repository, tag).attrs
         except docker.errors.APIError as error:
-            raise Broken(
-                f"ImagePullFailed: pull Docker image failed: Docker responded with status code {error.status_code}: {error.explanation}"
-            ) from None
+            raise Broken(f"ImagePullFailed: pull Docker image failed: Docker responded with status code {error.status_code}: {error.explanation}") from None
 
     def create(self, sandbox, token, note):
         spec = sandbox["spec"]
@@ -192,8 +188,7 @@ class Driver:
             container.start()
         except docker.errors.APIError as error:
             raise Broken(
-                "ContainerStartFailed: start docker sandbox container failed: "
-                f"Docker responded with status code {error.status_code}: {error.explanation}"
+                f"ContainerStartFailed: start docker sandbox container failed: Docker responded with status code {error.status_code}: {error.explanation}"
             ) from None
 
     def token_path(self, sandbox):

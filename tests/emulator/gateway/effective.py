@@ -56,9 +56,7 @@ def credentials(gateway, sandbox, policy):
         endpoints = [*((profile or {}).get("endpoints") or ()), *bound]
         if not endpoints:
             return None
-        secrets.update(
-            {key: {"value": gateway.vault.open(sealed), "endpoints": endpoints} for key, sealed in provider["credentials"].items()}
-        )
+        secrets.update({key: {"value": gateway.vault.open(sealed), "endpoints": endpoints} for key, sealed in provider["credentials"].items()})
     return {"revision": int(hashlib.sha256(json.dumps(secrets, sort_keys=True).encode()).hexdigest()[:15], 16), "secrets": secrets}
 
 

@@ -36,9 +36,7 @@ def _provider(gateway, workspace, name):
     if provider["type"] in catalogue.UNTRIED_INFERENCE:
         raise NotRecorded(f"inference by a provider of type {provider['type']}")
     if provider["type"] not in catalogue.INFERENCE:
-        raise invalid(
-            f"provider '{name}' has unsupported type '{provider['type']}' for cluster inference (supported: {catalogue.INFERENCE_NAMES})"
-        )
+        raise invalid(f"provider '{name}' has unsupported type '{provider['type']}' for cluster inference (supported: {catalogue.INFERENCE_NAMES})")
     if not provider["credentials"]:
         raise invalid(f"provider '{name}' has no usable API key credential")
     return provider
@@ -61,8 +59,7 @@ def update_route(gateway, args):
     route = gateway.store.get("route", _key(args["workspace"], args["system"]))
     if not route:
         raise missing(
-            f"inference route '{name}' is not configured in workspace '{args['workspace']}'; "
-            "run 'openshell inference set --provider <name> --model <id>'"
+            f"inference route '{name}' is not configured in workspace '{args['workspace']}'; run 'openshell inference set --provider <name> --model <id>'"
         )
     provider = _provider(gateway, args["workspace"], args["provider"] or route["provider"])
     model = args["model"] if args["model"] is not None else route["model"]
@@ -138,16 +135,12 @@ def verified(route, provider):
         if status in (401, 403) or (status in SHAPE and _about_keys(text)):
             raise refused(f"upstream rejected credentials with {said}", "verify the provider API key and any required auth headers")
         if status == 429:
-            raise refused(
-                f"upstream rate-limited the validation request with {said}", "retry later or verify quota/limits on the upstream provider"
-            )
+            raise refused(f"upstream rate-limited the validation request with {said}", "retry later or verify quota/limits on the upstream provider")
         if status >= 500:
             raise refused(f"upstream returned a server error with {said}", "check whether the endpoint is healthy and serving requests")
         if status not in SHAPE:
             raise NotRecorded(f"an endpoint that answers verification with HTTP {status}")
-        problem = problem or refused(
-            f"upstream rejected the validation request with {said}", "confirm the provider type, base URL, and model identifier"
-        )
+        problem = problem or refused(f"upstream rejected the validation request with {said}", "confirm the provider type, base URL, and model identifier")
     raise problem or Refusal("FAILED_PRECONDITION", "no protocol to verify")
 
 

@@ -162,8 +162,7 @@ def run(settings):
     log(
         "INFO",
         where,
-        f'Gateway listener bound address={settings.address[0]}:{settings.address[1]} listener_purpose="primary" '
-        'authorization_scope="full-multiplexed-api"',
+        f'Gateway listener bound address={settings.address[0]}:{settings.address[1]} listener_purpose="primary" authorization_scope="full-multiplexed-api"',
     )
     if settings.address[0] == "127.0.0.1":
         listeners.append(Listener((driver.gateway_ip, settings.address[1]), gateway, context))

@@ -121,9 +121,7 @@ def _set(values, name, value):
 def delete(gateway, args):
     checks.workspace(gateway, args["workspace"])
     with gateway.lock:
-        using = [
-            one["name"] for one in gateway.sandboxes() if one["workspace"] == args["workspace"] and args["name"] in one["spec"]["providers"]
-        ]
+        using = [one["name"] for one in gateway.sandboxes() if one["workspace"] == args["workspace"] and args["name"] in one["spec"]["providers"]]
         if using:
             raise precondition(f"provider '{args['name']}' is attached to sandbox(es): {', '.join(using)}")
         return {"deleted": gateway.store.delete("provider", f"{args['workspace']}/{args['name']}")}

@@ -176,8 +176,7 @@ def list_sandboxes(gateway, args):
     found = [
         shown(one)
         for one in gateway.sandboxes()
-        if (args.get("all_workspaces") or one["workspace"] == args["workspace"])
-        and all(one["labels"].get(key) == value for key, value in wanted.items())
+        if (args.get("all_workspaces") or one["workspace"] == args["workspace"]) and all(one["labels"].get(key) == value for key, value in wanted.items())
     ]
     return found[args["offset"] : args["offset"] + args["limit"]]
 
@@ -296,11 +295,7 @@ def expose(gateway, args):
 @call("service.list")
 def list_services(gateway, args):
     checks.workspace(gateway, args["workspace"])
-    return [
-        _url(gateway, one)
-        for one in gateway.store.all("service")
-        if one["workspace"] == args["workspace"] and args["sandbox"] in (None, one["sandbox"])
-    ]
+    return [_url(gateway, one) for one in gateway.store.all("service") if one["workspace"] == args["workspace"] and args["sandbox"] in (None, one["sandbox"])]
 
 
 @call("service.get")

@@ -26,9 +26,7 @@ class Store:
         except PermissionError:
             raise Failure(f"execution error: database error: failed to set permissions on {path}") from None
         self.db.execute("PRAGMA journal_mode=WAL")
-        self.db.execute(
-            "CREATE TABLE IF NOT EXISTS document (serial INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, body TEXT, UNIQUE (kind, key))"
-        )
+        self.db.execute("CREATE TABLE IF NOT EXISTS document (serial INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, key TEXT, body TEXT, UNIQUE (kind, key))")
 
     def get(self, kind, key):
         with self.lock:

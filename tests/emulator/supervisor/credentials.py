@@ -47,9 +47,7 @@ class Credentials:
             if entry is None:
                 raise Refused(500, "Internal Server Error", "credential_injection_failed", "unresolved credential placeholder in request")
             if not any(
-                policy.host_matches(endpoint.get("host", ""), host)
-                and port in policy.ports(endpoint)
-                and policy.path_matches(endpoint.get("path", "**"), path)
+                policy.host_matches(endpoint.get("host", ""), host) and port in policy.ports(endpoint) and policy.path_matches(endpoint.get("path", "**"), path)
                 for endpoint in entry["endpoints"]
             ):
                 raise Refused(403, "Forbidden", "credential_endpoint_mismatch", "credential is not authorized for this request endpoint")

@@ -91,10 +91,7 @@ def _forward(sock, route, name, method, path, head, data):
     headers = [(key, value) for key, value in upstream.getheaders() if key.lower() not in HOP]
     if name in BUFFERED:
         content = upstream.read()
-        sock.sendall(
-            http1.Head(["HTTP/1.1", str(upstream.status), upstream.reason], [*headers, ("content-length", str(len(content)))]).bytes()
-            + content
-        )
+        sock.sendall(http1.Head(["HTTP/1.1", str(upstream.status), upstream.reason], [*headers, ("content-length", str(len(content)))]).bytes() + content)
         return
     sock.sendall(http1.Head(["HTTP/1.1", str(upstream.status), upstream.reason], [*headers, ("transfer-encoding", "chunked")]).bytes())
     while piece := upstream.read1(1 << 16):

@@ -59,9 +59,7 @@ def make():
     _ip("address", "add", f"{WORKLOAD_ADDRESS}/24", "dev", "osh-work", namespace=holder)
     _ip("link", "set", "osh-work", "up", namespace=holder)
     _ip("route", "add", "default", "via", PROXY_ADDRESS, namespace=holder)
-    subprocess.run(
-        ["nsenter", f"--net=/proc/{holder}/ns/net", "nft", "-f", "-"], input=REJECT_ALL.encode(), check=True, capture_output=True
-    )
+    subprocess.run(["nsenter", f"--net=/proc/{holder}/ns/net", "nft", "-f", "-"], input=REJECT_ALL.encode(), check=True, capture_output=True)
     os.close(done)
     os.waitpid(holder, 0)
     for fd in (ready, made, go):

@@ -158,9 +158,7 @@ class Proxy:
                 key + equals + (quote(fill(value), safe="") if credentials.PREFIX in value else value)
                 for key, equals, value in (one.partition("=") for one in query.split("&"))
             )
-            return http1.Head(
-                [head.first[0], fill(path) + mark + query, head.first[2]], [(key, fill(value)) for key, value in head.headers]
-            )
+            return http1.Head([head.first[0], fill(path) + mark + query, head.first[2]], [(key, fill(value)) for key, value in head.headers])
         except credentials.Refused as refused:
             status, phrase, error, detail = refused.args
             raise Denied(status, phrase, {"error": error, "detail": detail}) from None
@@ -313,11 +311,7 @@ def exchange(client, file, upstream, answers, head):
         return False
     for piece in http1.body(answer, answers, head.first[0]):
         client.sendall(piece)
-    delimited = (
-        answer.get("content-length") is not None
-        or "chunked" in (answer.get("transfer-encoding") or "").lower()
-        or answer.first[1] in ("204", "304")
-    )
+    delimited = answer.get("content-length") is not None or "chunked" in (answer.get("transfer-encoding") or "").lower() or answer.first[1] in ("204", "304")
     return head.keep_alive and answer.keep_alive and (delimited or head.first[0] == "HEAD")
 
 
