@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import http.server
+import ssl
+import subprocess
 import threading
 
 import pytest
@@ -188,3 +191,50 @@ def test_what_is_no_registry(registry):
     with pytest.raises(RegistryError, match="does not speak TLS") as raised:  # nobody said that it is insecure
         Client(registry.host, "a", "b").check()
     assert raised.value.kind == "tls"
+
+
+@pytest.mark.parametrize("platform", ["", "host"])
+def test_a_credential_helper_that_is_not_there(registry, tmp_path, monkeypatch, platform):
+    (tmp_path / "config.json").write_text('{"credsStore": "nowhere"}')
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with pytest.warns(UserWarning, match="nowhere"), pytest.raises(ResourceError, match=r"docker-credential-nowhere not installed.*Install the helper"):
+        make(f"{registry.host}/agent:1", platform=platform)
+
+
+def test_the_engines_proxy():
+    """As the engine has it: not for the loopback, and not for what it was told to leave out."""
+    info = {"HttpProxy": "http://proxy.example:3128", "HttpsProxy": "http://proxy.example:3128", "NoProxy": "mirror.example"}
+    asked = {host: bool(Client(host, info=info)._proxies(f"https://{host}/v2/")) for host in ("nvcr.io", "mirror.example:5000", "localhost:5000", "127.0.0.1")}
+    assert asked == {"nvcr.io": True, "mirror.example:5000": False, "localhost:5000": False, "127.0.0.1": False}
+
+
+class Tunnel(http.server.BaseHTTPRequestHandler):
+    """A proxy that opens TLS: whatever host is asked for, it is the one, with its own certificate."""
+
+    def do_CONNECT(self):
+        self.send_response(200)
+        self.end_headers()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server.certificate)
+        with context.wrap_socket(self.connection, server_side=True) as inner:
+            inner.recv(65536)
+            inner.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        self.close_connection = True
+
+
+def test_a_proxy_that_opens_tls(tmp_path, monkeypatch):
+    """Its authority is where the engine looks for it."""
+    folder = tmp_path / "nvcr.example"
+    folder.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "ca.crt", "-days", "2", "-subj", "/CN=nvcr.example",
+         "-addext", "subjectAltName=DNS:nvcr.example"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    monkeypatch.setattr("ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.registry.CERTIFICATES", str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tunnel) as proxy:
+        proxy.certificate = tmp_path / "both.pem"
+        proxy.certificate.write_text((folder / "ca.crt").read_text() + (folder / "key.pem").read_text())
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        Client("nvcr.example", "a", "b", {"HttpsProxy": f"http://127.0.0.1:{proxy.server_port}"}).check()
+        proxy.shutdown()

@@ -22,6 +22,7 @@ except ImportError:
 
 
 FULL = "no space left on device"
+HELPER = "Install the helper that is named, or take it out of ~/.docker/config.json (credsStore, credHelpers) of the user that runs this."
 STALLED = "Check the network to the registry, or raise stall_timeout; what was fetched is kept."
 
 
@@ -88,3 +89,5 @@ def translated(what: str, remedy: str = "") -> t.Iterator[None]:
         raise Stalled(f"{what}: the engine was silent for too long ({error}).", STALLED) from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise EngineError(f"{what}: the connection to the engine broke off ({error}).", "See 'journalctl -u docker'.") from error
+    except docker.errors.DockerException as error:  # of the SDK itself, which asks the user's credential helper before the engine
+        raise EngineError(f"{what}: {error}.", HELPER if "Credentials store" in str(error) else remedy) from error

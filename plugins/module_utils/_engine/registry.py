@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import manifests
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import is_loopback
 
 try:
     import requests
@@ -68,10 +69,17 @@ class _Trusting(requests.adapters.HTTPAdapter if requests else object):
         super().__init__()
 
     def init_poolmanager(self, *args: t.Any, **options: t.Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context(), **options)
+
+    def proxy_manager_for(self, proxy: str, **options: t.Any) -> t.Any:
+        """A proxy that opens TLS is why many hosts have such a file."""
+        return super().proxy_manager_for(proxy, ssl_context=self._context(), **options)
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         for file in self._files:
             context.load_verify_locations(file)
-        super().init_poolmanager(*args, ssl_context=context, **options)
+        return context
 
 
 class Registry:
@@ -183,7 +191,9 @@ class Registry:
         return any(address in ipaddress.ip_network(network) for network in config.get("InsecureRegistryCIDRs") or [])
 
     def _proxies(self, url: str) -> dict[str, str]:
-        """The engine's own, else those of the environment; the engine shows no proxy that takes a password."""
+        """The engine's own, else those of the environment; the engine shows no proxy that takes a password, and asks none for the loopback."""
+        if is_loopback(urlsplit(url).hostname or ""):
+            return {}
         named = {scheme: self.info.get(key) or "" for scheme, key in (("http", "HttpProxy"), ("https", "HttpsProxy"))}
         if not any(named.values()) or any("xxxxx" in proxy for proxy in named.values()):
             return requests.utils.get_environ_proxies(url)
