@@ -54,6 +54,18 @@ def test_gpus_of_several_kinds_are_no_sum():
     assert made(on(L40S, T4, L40S), {"model": LARGE})["nim"]["devices"] == ["nvidia.com/gpu=0", "nvidia.com/gpu=2"]
 
 
+def test_parts_of_a_gpu_serve_each_for_itself():
+    """No program can use more than one of them."""
+    facts = on(T4, ("NVIDIA A100-SXM4-80GB", 81920, False))
+    parts = [{"index": index, "gpu_instance": index, "compute_instance": 0, "memory_mb": 19968} for index in range(4)]
+    facts["gpu"]["gpus"][1].update(mig="enabled", mig_devices=parts)
+    found = made(facts)["nim"]
+    assert (found["model"], found["devices"]) == ("nvidia/nemotron-3-nano", ["nvidia.com/gpu=1:0"])
+    refused = run({**GIVEN, "nemoclaw_nim": {"model": LARGE}}, facts=facts)["msg"]
+    assert "it would have part nvidia.com/gpu=1:0 of NVIDIA A100-SXM4-80GB with 19968 MiB of this host" in refused
+    assert f"Models that fit: nvidia/nemotron-3-nano-30b-a3b, {SMALL}." in refused
+
+
 @pytest.mark.parametrize(("gpus", "devices"), [(1, [1]), ([0], [0]), (["nvidia.com/gpu=2"], [2]), (True, [1, 2])])
 def test_gpus_that_were_asked_for(gpus, devices):
     assert made(on(T4, L40S, L40S), {"model": "nvidia/nemotron-3-nano", "gpus": gpus})["nim"]["devices"] == [f"nvidia.com/gpu={index}" for index in devices]
@@ -175,3 +187,15 @@ def test_absent():
     resources = planned["serving"]["nim"]["resources"]
     assert [entry["resource"] for entry in resources if entry["state"] == "absent"] == ["unit", "nim", "credential", "login"]
     assert not planned["proxy"]
+
+
+@pytest.mark.parametrize(
+    ("given", "registries"),
+    [({}, ["nvcr.io"]), ({"nemoclaw_image_mirrors": {"nvcr.io": "mirror.example:5000/nvcr", "ghcr.io": "other.example"}}, ["nvcr.io", "mirror.example:5000"])],
+)
+def test_no_login_is_left_behind(given, registries):
+    """That of a mirror neither, as far as it is ours."""
+    resources = plan({"nemoclaw_nim": {"state": "absent"}, **given}, facts=on(L40S))["serving"]["nim"]["resources"]
+    assert [(entry["registry"], entry.get("ours", False)) for entry in resources if entry["resource"] == "login"] == [
+        (registry, registry != "nvcr.io") for registry in registries
+    ]

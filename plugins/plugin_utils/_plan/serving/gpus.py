@@ -19,6 +19,7 @@ class Device(t.NamedTuple):
     memory_mb: int
     capability: str
     unified: bool
+    part: bool = False  # no program can use more than one
 
 
 class Claim(t.NamedTuple):
@@ -39,9 +40,10 @@ def devices(facts: dict[str, t.Any]) -> list[Device]:
     gpu = facts.get("gpu") or {}
     found = []
     for one in gpu.get("gpus", []) if gpu.get("status") == "ok" else []:
-        parts = one["mig_devices"] if one.get("mig") == "enabled" else [one]
-        for name, part in zip(cdi.names([one]), parts):
-            found.append(Device(f"{cdi.KIND}={name}", one["name"], part.get("memory_mb") or 0, one.get("compute_capability", ""), bool(one.get("unified"))))
+        partitioned = one.get("mig") == "enabled"
+        capability, unified = one.get("compute_capability", ""), bool(one.get("unified"))
+        for name, part in zip(cdi.names([one]), one["mig_devices"] if partitioned else [one]):
+            found.append(Device(f"{cdi.KIND}={name}", one["name"], part.get("memory_mb") or 0, capability, unified, partitioned))
     return found
 
 

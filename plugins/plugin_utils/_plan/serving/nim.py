@@ -76,11 +76,12 @@ def _key(variables: dict[str, t.Any]) -> str:
 
 
 def rooms(found: t.Sequence[gpus.Device]) -> list[Room]:
-    """The GPUs by their kind, the largest room first; memory that GPUs share with the host counts once."""
+    """The GPUs by their kind, the largest room first; memory that GPUs share with the host counts once, and parts of a GPU serve each for itself."""
     labels: dict[str, list[gpus.Device]] = {}
     for device in found:
-        if not (device.unified and device.label in labels):
-            labels.setdefault(device.label, []).append(device)
+        label = f"part {device.name} of {device.label}" if device.part else device.label
+        if not (device.unified and label in labels):
+            labels.setdefault(label, []).append(device)
     return sorted((Room(label, tuple(devices)) for label, devices in labels.items()), key=lambda room: -room.memory_mb)
 
 
@@ -210,13 +211,16 @@ def _served(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str
 
 
 def _removal(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Image and cache stay: what was fetched may be wanted again."""
-    user = variables["nemoclaw_user"]
+    """Image and cache stay: what was fetched may be wanted again. A mirror may have been logged in to; what others have kept for it is not looked at."""
+    user, chosen = variables["nemoclaw_user"], _chosen(variables)
+    pulled = [chosen["image"]] if chosen.get("image") else [model["image"] for model in data["models"]]
+    mirrors = {registry_of(mirrored(image, variables.get(images.NAME, {}))) for image in pulled} - {"", data["registry"]}
     return [
         {"resource": "unit", "name": f"{data['container']}.service", "state": "absent"},
         {"resource": "nim", "name": data["container"], "state": "absent"},
         {"resource": "credential", "path": FILE, "state": "absent"},
         {"resource": "login", "registry": data["registry"], "user": user, "state": "absent"},
+        *({"resource": "login", "registry": registry, "user": user, "state": "absent", "ours": True} for registry in sorted(mirrors)),
     ]
 
 
