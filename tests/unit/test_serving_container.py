@@ -74,6 +74,19 @@ def test_an_id_that_is_adopted_is_known_from_then_on(nim, models, known):
     assert nim(adopt=True, image="nim:2").served == nim().served == "org/model"
 
 
+def test_the_id_is_of_the_answer_that_was_waited_for(nim, monkeypatch):
+    """A busy server may leave the next question without one."""
+    answers = iter([None, ["own/id"]])
+    running = {"State": {"Running": True}, "NetworkSettings": {"Ports": {"8000/tcp": [{"HostPort": "8000"}]}}}
+    monkeypatch.setattr(container, "inspect", lambda name: running)
+    monkeypatch.setattr(container, "PAUSE", 0)
+    monkeypatch.setattr(NimServer, "_log", lambda *given: [])
+    monkeypatch.setattr(NimServer, "models", lambda *given: next(answers, None))
+    server = nim(adopt=True)
+    server._await("nim")
+    assert server.served == "own/id"
+
+
 def test_ids_that_are_not_adopted(nim):
     for adopt in (True, False):
         with pytest.raises(ResourceError, match="serves 'a b', an id that is refused for its characters"):

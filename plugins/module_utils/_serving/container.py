@@ -282,16 +282,17 @@ class Container(Resource):
     def _remedy(self) -> str:
         return self.desired.get("remedy") or f"See 'docker logs {self.name}'."
 
-    def _await(self, name: str) -> None:
-        """Until it answers; its last words where it ends, or takes too long."""
+    def _await(self, name: str) -> list[str]:
+        """What it serves, once it answers; its last words where it ends, or takes too long."""
         began, timeout, progress = time.monotonic(), self.desired["health"]["timeout"], Progress(name)
         while True:
             found = inspect(name)
             if not found or not found["State"]["Running"]:
                 raise self._failure(name, f"ended before it answered{exit_of(found)}")
             port = int(found["NetworkSettings"]["Ports"][f"{self.desired['publish']['target']}/tcp"][0]["HostPort"])
-            if self.models(port) is not None:
-                return
+            models = self.models(port)
+            if models is not None:
+                return models
             waited = time.monotonic() - began
             if waited > timeout:
                 raise self._failure(name, f"does not answer after {timeout:g} s")

@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SERVER
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import served
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container, inspect
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
 
 PORT, CACHE, KEY = 8000, "/opt/nim/.cache", "/run/secrets/ngc-api-key"  # in the container
 
@@ -65,10 +65,10 @@ class NimServer(Container):
         if self.absent:
             served.forget(self.name)
 
-    def _await(self, name: str) -> None:
-        super()._await(name)
-        models = self.models(int(inspect(name)["NetworkSettings"]["Ports"][f"{PORT}/tcp"][0]["HostPort"])) or []
+    def _await(self, name: str) -> list[str]:
+        models = super()._await(name)
         served.keep(name, self.desired["image"], self.model, self._id_of(name, models))
+        return models
 
     def _id_of(self, name: str, models: list[str]) -> str:
         if self.model in models:
