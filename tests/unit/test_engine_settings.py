@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import socketserver
+import threading
 
 import pytest
 
@@ -163,3 +166,58 @@ def test_a_file_that_is_refused_is_not_written(tmp_path):
     assert (path.read_text(), [entry.name for entry in path.parent.iterdir()]) == ("old", ["daemon.json"])
     daemon.replace(str(path), "new")
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+
+
+@pytest.fixture
+def engine(tmp_path, monkeypatch):
+    """An engine at a socket that answers what is in the mapping, and 404 else; the mapping."""
+    answers = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            body = json.dumps(answers.get(self.path, {"message": "No such container"})).encode()
+            self.send_response(200 if self.path in answers else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_words):
+            pass
+
+    class Server(socketserver.ThreadingUnixStreamServer):
+        daemon_threads = True
+
+        def get_request(self):
+            return super().get_request()[0], ("local", 0)
+
+    path = str(tmp_path / "s")
+    monkeypatch.setattr(daemon, "SOCKET", path)
+    for name in ("FILE", "RECORD", "PENDING"):
+        monkeypatch.setattr(daemon, name, str(tmp_path / name))
+    unit = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "InvocationID": "1", "ConsistsOf": ""}
+    monkeypatch.setattr(daemon, "service", lambda: unit)
+    with Server(path, Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield answers
+        server.shutdown()
+
+
+def test_a_container_that_ends_while_the_others_are_asked(engine):
+    """It neither hides them, nor what the engine says of itself: an engine that has CDI on by itself would be restarted for it."""
+    engine["/info"] = {"CDISpecDirs": ["/etc/cdi"], "DockerRootDir": "/srv/docker"}
+    engine["/containers/json"] = [{"Id": "gone"}, {"Id": "here"}]
+    engine["/containers/here/json"] = {"Name": "/agent", "HostConfig": {"RestartPolicy": {"Name": "always"}}}
+    resource = daemon.Engine({"name": "docker", "settings": {"features": {"cdi": True}}})
+    state = resource.read()
+    assert state["containers"] == {"agent": "always"}
+    assert state["data_root"] == "/srv/docker"
+    assert resource.diff(state) == []
+
+
+def test_an_engine_that_does_not_say_whether_it_has_cdi_is_not_restarted_for_it(engine):
+    resource = daemon.Engine({"name": "docker", "settings": {"features": {"cdi": True}}})
+    assert resource.diff(resource.read()) == []
+    engine.update({"/info": {"CDISpecDirs": None}, "/containers/json": []})
+    assert [change.field for change in resource.diff(resource.read())] == ["features.cdi"]

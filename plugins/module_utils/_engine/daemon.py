@@ -105,9 +105,11 @@ class Engine(Resource):
             "data_root": "",
         }
         if state["active"]:
+            state["cdi"] = True  # where the engine does not say, that is no reason to restart it
             with contextlib.suppress(OSError, ValueError):  # an engine that does not answer runs nothing that could be named
                 info = ask(SOCKET, "/info")[0]
-                state.update(cdi=bool(info.get("CDISpecDirs")), data_root=info.get("DockerRootDir", ""), containers=running())
+                state.update(cdi=bool(info.get("CDISpecDirs")), data_root=info.get("DockerRootDir", ""))
+                state["containers"] = running()
         return state
 
     def _wanted(self, state: dict[str, t.Any]) -> tuple[dict[str, t.Any], list[dict[str, t.Any]]]:
@@ -203,8 +205,12 @@ def running() -> dict[str, str]:
     info, containers = ask(SOCKET, "/info", "/containers/json")
     if info.get("LiveRestoreEnabled"):
         return {}
-    found = ask(SOCKET, *(f"/containers/{one['Id']}/json" for one in containers))
-    return {one["Name"].lstrip("/"): one["HostConfig"]["RestartPolicy"]["Name"] for one in found}
+    found = {}
+    for one in containers:
+        with contextlib.suppress(ValueError):  # it has gone since it was listed
+            about = ask(SOCKET, f"/containers/{one['Id']}/json")[0]
+            found[about["Name"].lstrip("/")] = about["HostConfig"]["RestartPolicy"]["Name"]
+    return found
 
 
 def restarting(resource: Resource, containers: dict[str, str]) -> list[Change]:
