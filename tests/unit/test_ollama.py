@@ -124,6 +124,18 @@ def test_what_a_host_cannot_do_is_refused(given, there, variable, problem):
     assert found[variable]["remedy"]
 
 
+def test_one_that_is_started_again_while_it_is_looked_at_is_no_stranger(monkeypatch):
+    """systemd is asked for its process before the port is looked at."""
+    again = {**MINE, "pid": 4711}
+    made = plan(GIVEN, facts=facts(listeners=[again]))
+    assert made["digest"] == plan(GIVEN, facts=facts())["digest"]
+    monkeypatch.setattr(server.units, "properties", lambda *_names: {"LoadState": "loaded", "ActiveState": "active", "MainPID": "812"})
+    monkeypatch.setattr(server.listeners, "read", lambda _host, _ports: [{"listeners": [again, {**again, "unit": "session-1.scope", "pid": 99}]}])
+    found = server.OllamaServer(resource(made, "ollama")).read()
+    assert found["addresses"] == ["127.0.0.1"]
+    assert [one["pid"] for one in found["strangers"]] == [99]
+
+
 @pytest.mark.parametrize(
     ("chosen", "variable"),
     [

@@ -67,6 +67,7 @@ class OllamaServer(Resource):
         pid = int(shown.get("MainPID") or 0)
         content = text_of(self.unit)
         held = listeners.read(Host(), [{"port": self.desired["port"], "address": "0.0.0.0"}])[0]["listeners"]
+        own = [one for one in held if one["pid"] == pid or one["unit"] == self.name]  # also when it has been started again since its process was asked for
         return {
             "ours": content.startswith(MARK),
             "unit": content if content.startswith(MARK) or shown.get("LoadState") == "not-found" else None,
@@ -74,8 +75,8 @@ class OllamaServer(Resource):
             "enabled": shown.get("UnitFileState") in ENABLED,
             "active": shown.get("ActiveState") == "active",
             "running": units.running_digest(pid) if pid else "",
-            "addresses": sorted(one["address"] for one in held if one["pid"] == pid),
-            "strangers": [one for one in held if one["pid"] != pid],
+            "addresses": sorted(one["address"] for one in held if one in own),
+            "strangers": [one for one in held if one not in own],
         }
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:

@@ -146,7 +146,8 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
     yield from _program_problems(data, chosen, found, facts.get("arch", ""))
     unit, wanted = found.get("unit") or {}, port(variables, blueprint)
     for one in found.get("listeners", []):
-        if found.get("port") == wanted and one["pid"] != unit.get("pid"):
+        # by its unit too: one that has been started again while the host was probed has another process
+        if found.get("port") == wanted and one["pid"] != unit.get("pid") and one["unit"] != unit.get("name"):
             use = f"Or use it as it is: nemoclaw_inference.provider custom with the endpoint_url http://127.0.0.1:{wanted}/v1."
             where = f"{who(one)} on {one['address']}"
             yield Problem(
