@@ -53,6 +53,54 @@ def test_a_container_of_others_is_left_alone():
     assert not Container({"name": "model", "state": "absent"}).diff(state(ours=False, spec={}))
 
 
+class Engine:
+    """One container that ends again and again, with a policy to start it: the engine takes it for a running one all the while."""
+
+    def __init__(self, errors):
+        self.there, self.done, self.errors = True, [], errors
+
+    def inspect_container(self, name):
+        if not self.there or name != "model":
+            raise self.errors.NotFound("no such container")
+        return {"State": {"Status": "restarting", "Running": True, "Restarting": True, "ExitCode": 1}, "NetworkSettings": {"Ports": {}}}
+
+    def logs(self, name, tail):
+        return b"CUDA out of memory\n"
+
+    def restart(self, name):
+        self.done.append("restart")
+
+    def remove_container(self, name, force, v):
+        """Two at once: somebody else's removal is on its way."""
+        self.done.append("remove")
+        self.there = len(self.done) < 2
+        if self.there:
+            raise self.errors.APIError(f"removal of container {name} is already in progress")
+        raise self.errors.NotFound("no such container")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    errors = pytest.importorskip("docker.errors")
+    monkeypatch.setattr(container, "PAUSE", 0.01)
+    engine = Engine(errors)
+    monkeypatch.setattr(container, "connect", lambda: engine)
+    return engine
+
+
+def test_a_server_that_ends_again_and_again_is_started_anew_and_its_last_words_are_said(engine):
+    wanted = Container({**DESIRED, "health": {"timeout": 5}})
+    found = state(state="restarting", spec=wanted.spec)
+    with pytest.raises(ResourceError, match=r"(?s)The container model ended before it answered \(exit code 1\).*CUDA out of memory"):
+        wanted.apply(found, wanted.diff(found))
+    assert engine.done == ["restart"]
+
+
+def test_a_container_that_somebody_else_removes(engine):
+    container.remove("model")
+    assert engine.done == ["remove", "remove"]
+
+
 @pytest.fixture
 def nim(tmp_path, monkeypatch):
     """A NIM of one image that was told to serve as org/model; by its further settings."""

@@ -43,6 +43,7 @@ DEFAULTS: dict[str, t.Any] = {
 RESTART = "unless-stopped"
 LOG_LINES = 30
 PAUSE = 1.0
+GOING = 60  # seconds that a container may take to go
 TAKEN = re.compile(r"address already in use|port is already allocated")
 REFUSED = 2  # what argparse exits with
 
@@ -108,7 +109,7 @@ class Container(Resource):
         health, key = self.desired["health"], secret_file.read(self.desired["health"].get("key_file") or "")
         base = f"http://127.0.0.1:{port or self.desired['publish']['port']}{health.get('path', '/v1')}"
         try:
-            return serving.Endpoint(base, key, 5).models() or None
+            return serving.Endpoint(base, key, serving.CONNECT_TIMEOUT).models() or None
         except serving.Failure:
             return None
 
@@ -151,10 +152,10 @@ class Container(Resource):
 
         def start() -> None:
             with translated(f"The container {self.name} cannot be started", self._remedy):
-                if state["state"] != "running":
+                if state["state"] == "restarting" or (state["state"] == "running" and state["secrets"] != "as they are"):
+                    connect().restart(self.name)  # the engine takes one that ends again and again for a running one, and starts it when it likes
+                elif state["state"] != "running":
                     connect().start(self.name)
-                elif state["secrets"] != "as they are":
-                    connect().restart(self.name)
 
         self._settle(start)
 
@@ -287,7 +288,7 @@ class Container(Resource):
         began, timeout, progress = time.monotonic(), self.desired["health"]["timeout"], Progress(name)
         while True:
             found = inspect(name)
-            if not found or not found["State"]["Running"]:
+            if not found or not found["State"]["Running"] or found["State"].get("Restarting"):
                 raise self._failure(name, f"ended before it answered{exit_of(found)}")
             port = int(found["NetworkSettings"]["Ports"][f"{self.desired['publish']['target']}/tcp"][0]["HostPort"])
             models = self.models(port)
@@ -325,9 +326,18 @@ def inspect(name: str) -> dict[str, t.Any]:
 
 
 def remove(name: str) -> None:
-    if inspect(name):
-        with translated(f"The container {name} cannot be removed"):
-            connect().remove_container(name, force=True, v=True)
+    """Also one that is going already, or goes meanwhile."""
+    deadline = time.monotonic() + GOING
+    while inspect(name):
+        try:
+            with translated(f"The container {name} cannot be removed"):
+                connect().remove_container(name, force=True, v=True)
+            return
+        except EngineError as error:
+            going = isinstance(error.__cause__, docker.errors.NotFound) or "already in progress" in error.message
+            if not going or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE)
 
 
 def run_once(name: str, image: str, argv: list[str], timeout: float) -> tuple[int, str]:
