@@ -23,7 +23,7 @@ def runs(tmp_path, monkeypatch):
     """A history in which every run begins a minute after the one before."""
     clock = iter(range(1_800_000_000, 1_900_000_000, 60))
     gmtime = module.time.gmtime
-    monkeypatch.setattr(module.time, "gmtime", lambda: gmtime(next(clock)))
+    monkeypatch.setattr(module.time, "gmtime", lambda *given: gmtime(*given or (next(clock),)))
     return Runs(str(tmp_path / "runs"), getpass.getuser())
 
 
@@ -90,6 +90,25 @@ def test_the_history_is_bounded_but_the_plan_before_is_kept(runs):
         applied(runs, "b", keep=3)
     assert [run["digest"][0] for run in runs.all()] == ["a", "b", "b", "b"]
     assert runs.before() == plan("a")
+
+
+def test_a_clock_that_was_put_right_meanwhile(runs, monkeypatch):
+    """A run may do that itself (nemoclaw_preflight_repair); what was applied last stays the last."""
+    applied(runs, "a")
+    gmtime, back = module.time.gmtime, iter(range(1_700_000_000, 1_700_000_100))
+    monkeypatch.setattr(module.time, "gmtime", lambda *given: gmtime(*given or (next(back),)))
+    for letter in "bcc":
+        applied(runs, letter, keep=3)
+    assert [run["digest"][0] for run in runs.all()] == ["b", "c", "c"]
+    assert (runs.applied(), runs.before()) == (plan("c"), plan("b"))
+
+
+def test_a_clock_that_goes_back_within_a_run(runs, monkeypatch):
+    run = runs.begin(plan("a"), [])
+    gmtime = module.time.gmtime
+    monkeypatch.setattr(module.time, "gmtime", lambda *given: gmtime(*given or (1_700_000_000,)))
+    runs.end(run, plan("a"), {}, 20)
+    assert runs.all()[0]["seconds"] == 0
 
 
 def test_a_file_that_was_cut_off(runs):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
 import json
 import os
 import pwd
@@ -18,6 +19,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.owned import 
 if t.TYPE_CHECKING:
     Plan = dict[str, t.Any]
 TIME = "%Y-%m-%dT%H:%M:%SZ"
+STAMP = "%Y%m%dT%H%M%SZ"  # of an id
 
 
 class Runs:
@@ -78,17 +80,25 @@ class Runs:
     def begin(self, plan: Plan, changes: list[str]) -> str:
         """Keep the plan of a run that begins, and what it is going to change; returns the run's id."""
         now = time.gmtime()
-        run = f"{time.strftime('%Y%m%dT%H%M%SZ', now)}-{plan['digest'][:12]}"
+        run = f"{self._stamp(calendar.timegm(now))}-{plan['digest'][:12]}"
         self._write(run, "plan.json", plan)
         self._write(run, "result.json", {"began": time.strftime(TIME, now), "changes": changes})
         return run
+
+    def _stamp(self, now: int) -> str:
+        """The time, or a second after the last run: a clock that was put right meanwhile must not make this one the older of the two."""
+        for last in reversed(self._names()):
+            with contextlib.suppress(ValueError):  # what is no run
+                now = max(now, calendar.timegm(time.strptime(last.partition("-")[0], STAMP)) + 1)
+                break
+        return time.strftime(STAMP, time.gmtime(now))
 
     def end(self, run: str, plan: Plan, result: dict[str, t.Any], keep: int) -> None:
         """Add what came of a run that ended well, and forget the oldest ones beyond C(keep). What the host told meanwhile may have changed the plan."""
         begun = self._json(run, "result.json")
         self._write(run, "plan.json", plan)
         now = time.gmtime()
-        seconds = calendar.timegm(now) - calendar.timegm(time.strptime(begun["began"], TIME))
+        seconds = max(calendar.timegm(now) - calendar.timegm(time.strptime(begun["began"], TIME)), 0)
         self._write(run, "result.json", {**begun, **result, "ended": time.strftime(TIME, now), "seconds": seconds})
         previous = self.before().get("digest")
         for old in [one["id"] for one in self.all()][:-keep]:
