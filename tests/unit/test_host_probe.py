@@ -513,6 +513,18 @@ def test_a_server_that_resolves_one_that_is_silent_and_one_that_is_not_there(mon
     assert asked[0].endswith(b"\x07invalid\0\0\1\0\1")
 
 
+def test_what_the_probe_waits_for_is_no_fault_of_the_clock(monkeypatch):
+    now, read = [1_800_000_000.0], resolver.read
+
+    def slow(*given):
+        now[0] += 90
+        return read(*given)
+
+    monkeypatch.setattr(resolver, "read", slow)
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    assert facts.gather(Host(), {**LIMITS, "ports": [], "controller_time": now[0]})["clock"]["offset_s"] == 0
+
+
 def test_unit_states():
     shown = "Id=chrony.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nId=ufw.service\nLoadState=not-found\n"
     assert facts.unit_states(shown)["chrony.service"]["ActiveState"] == "active"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ctypes
-import time
 
 UNSYNCHRONISED = 0x40  # STA_UNSYNC
 SERVICES = ("systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp", "ntpd", "openntpd", "ptp4l", "phc2sys")
@@ -37,11 +36,14 @@ def synchronised() -> bool | None:
     return not state.status & UNSYNCHRONISED
 
 
-def read(controller_time: float, units: dict[str, dict[str, str]]) -> dict:
-    """C({synchronised, service, offset_s}); C(units) is what systemd says of units, C(offset_s) is None without the controller's time."""
+def read(controller_time: float, now: float, units: dict[str, dict[str, str]]) -> dict:
+    """C({synchronised, service, offset_s}); C(units) is what systemd says of units, C(offset_s) is None without the controller's time.
+
+    C(now) is the host's time when it was given the controller's.
+    """
     running = [name for name in SERVICES if units.get(f"{name}.service", {}).get("ActiveState") == "active"]
     return {
         "synchronised": synchronised(),
         "service": running[0] if running else "",
-        "offset_s": round(time.time() - controller_time) if controller_time else None,
+        "offset_s": round(now - controller_time) if controller_time else None,
     }

@@ -13,6 +13,7 @@ import os
 import platform
 import pwd
 import re
+import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi, gpus
@@ -40,6 +41,7 @@ UNIT_PROPERTIES = ("Id", "LoadState", "ActiveState", "UnitFileState")
 
 def gather(host: Host, options: dict[str, t.Any]) -> dict:
     """Everything, as RETURN of host_probe describes it; C(options) are its options."""
+    now = time.time()  # before anything is waited for: the controller's time does not wait
     memory = memory_of(host.text("/proc/meminfo"))
     programs = installed.commands(host, options["bin_dir"])
     systemd = {"units": [host.which("systemctl"), "show", "-p", ",".join(UNIT_PROPERTIES), *UNITS]}
@@ -79,7 +81,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "package_hosts": package_hosts.read(host, ["/root", *(home_of(name) for name in sorted(set(options["users"])))]),
         "dns": resolver.read(host, storage.daemon_settings(host).get("dns") or []),
         "firewall": firewall.read(host, packets, said, units),
-        "clock": clock.read(options["controller_time"], units),
+        "clock": clock.read(options["controller_time"], now, units),
         "existing": installed.existing(host, docker, installed.own_gateways(host)),
         "gpu": gpus.read(host, memory["MemTotal"], options["gpu_timeout"]),
         "cdi": {**cdi.read(host), "units": {name: one["ActiveState"] for name, one in units.items() if "cdi-refresh" in name and one["LoadState"] == "loaded"}},
