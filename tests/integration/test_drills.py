@@ -170,7 +170,7 @@ def test_ports_taken_by_another_program(kept):
     taken = {"h1": (8080, "nemoclaw-gateway", "nemoclaw_gateway.port"), "h2": (18789, "nemoclaw-forward@assistant-18789", "dashboard_port")}
     for name, (port, unit, _variable) in taken.items():
         kept[name].exec("systemd-run", "--quiet", "--collect", "--unit=squatter", "python3", "-c", SQUATTER.format(port=port))
-        kept[name].sh(f"systemctl stop {unit}; until ss -ltnpH src 127.0.0.1:{port} | grep --quiet python3; do sleep 0.1; done", timeout=30)
+        kept[name].sh(f"systemctl stop {unit}; until ss -ltnpH src 127.0.0.1:{port} | grep --quiet python3; do sleep 0.1; done", timeout=120)
     run = kept.play("onboard.yml", limit=BOTH)
     for name, (port, _unit, variable) in taken.items():
         says(run, name, f"127.0.0.1:{port}", "squatter.service", variable, "nothing was changed")

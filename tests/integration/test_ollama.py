@@ -46,7 +46,7 @@ OLLAMA = {
     "nemoclaw_ollama": {"registry": "127.0.0.1:5001", "insecure": True},
 }
 STRANGER = (
-    "HOME=/root OLLAMA_HOST=0.0.0.0 setsid ollama serve >/dev/null 2>&1 < /dev/null & for _ in $(seq 50); do ss -ltn | grep -q :11434 && exit; sleep 0.1; done"
+    "HOME=/root OLLAMA_HOST=0.0.0.0 setsid ollama serve >/dev/null 2>&1 < /dev/null & for _ in $(seq 600); do ss -ltn | grep -q :11434 && exit; sleep 0.1; done"
 )
 
 
@@ -96,6 +96,14 @@ class Local:
         request = urllib.request.Request(f"http://127.0.0.1:{self.registry}/control", json.dumps(how).encode())
         with urllib.request.urlopen(request, timeout=5) as said:
             return json.load(said)
+
+    def begun(self) -> None:
+        """Wait until some of a model is there, however long the machine takes to ask for it."""
+        deadline = time.monotonic() + 30
+        while not list((self.home / "models").rglob("*-partial*")):
+            assert time.monotonic() < deadline, (self.home / "log").read_text()
+            time.sleep(0.05)
+        time.sleep(1)
 
     def desired(self, name="tiny-agent:latest", **more) -> dict:
         source = f"127.0.0.1:{self.registry}/library/{name}"
@@ -158,8 +166,7 @@ def test_refusals(local):
 def test_a_pull_that_stalls(local):
     """It is broken off and begun anew, then fails with what to do; what was fetched is kept."""
     local.control(rate=200_000)
-    timer = threading.Timer(1.2, local.control, kwargs={"rate": 0})
-    timer.start()
+    threading.Thread(target=lambda: (local.begun(), local.control(rate=0))).start()
     said = local.refusal(stall_timeout=2)
     assert "no byte of" in said
     assert "nemoclaw_ollama.stall_timeout" in said
@@ -176,9 +183,9 @@ def test_killed_while_pulling(local):
     program = "import json, sys; from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel as M; " \
         "M(json.loads(sys.argv[1])).apply({}, [M(json.loads(sys.argv[1])).change('state', 'absent', 'present')])"  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", program, json.dumps(local.desired())]) as puller:
-        time.sleep(2.5)
+        local.begun()
         puller.kill()
-    time.sleep(1)
+    time.sleep(2)
     assert OllamaModel(local.desired()).read() == {}
     local.control()
     local.apply()

@@ -32,7 +32,7 @@ def test_killed_sandbox_is_healed_with_its_files(onboarded):
     host = onboarded["h2"]
     onboarded.inside("h2", "echo kept > /sandbox/notes")
     host.sh("docker kill $(docker ps --quiet --filter label=openshell.ai/sandbox-name=assistant)")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while "Error" not in onboarded.openshell("h2", "sandbox", "list"):
         assert time.monotonic() < deadline, "the gateway does not notice"
         time.sleep(0.5)

@@ -149,7 +149,7 @@ def test_it_goes_and_another_server_is_used_as_it_is(served, host):
         "nemoclaw_vllm": {"state": "absent"},
         "nemoclaw_credentials": {},
     }
-    host.sh("until curl -sf http://127.0.0.1:8200/v1/models; do sleep 0.2; done", timeout=30)
+    host.sh("until curl -sf http://127.0.0.1:8200/v1/models; do sleep 0.2; done", timeout=120)
     run = served.play("onboard.yml")
     assert run.rc == 0
     assert answer(run, host.name) == ANSWER

@@ -30,7 +30,7 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def eventually(condition, timeout=5.0):
+def eventually(condition, timeout=15.0):
     """The condition's value once it is true; the test fails when it does not become so."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

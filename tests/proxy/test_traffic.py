@@ -43,8 +43,8 @@ def test_a_stream_passes_chunk_by_chunk(nginx):
     while len(delays) < 20:
         if words := answer.readline().split():
             delays.append(time.monotonic() - float(words[2]))
-    assert max(delays) < 0.5
-    assert sorted(delays)[10] < 0.02
+    assert max(delays) < 1  # kept back until a buffer is full, it would be seconds
+    assert sorted(delays)[10] < 0.1
 
 
 @pytest.mark.parametrize("path", ["/slow/10", "/silent"])
@@ -54,7 +54,7 @@ def test_a_client_that_goes_cancels_its_request(nginx, backend, path):
     if path != "/silent":
         eventually(lambda: asked.chunks > 3)
     connection.close()
-    eventually(lambda: asked.ended == "cut", 2)
+    eventually(lambda: asked.ended == "cut")
 
 
 def test_a_client_that_goes_while_it_uploads_cancels_it(nginx, backend):
@@ -62,7 +62,7 @@ def test_a_client_that_goes_while_it_uploads_cancels_it(nginx, backend):
     connection.sendall(f"POST /v1/x HTTP/1.1\r\nHost: x\r\n{BEARER}Content-Length: 1000000\r\n\r\n".encode() + b"x" * 1000)
     eventually(lambda: backend.asked and backend.asked[0].body)  # it is not kept back until it is whole
     connection.close()
-    eventually(lambda: backend.asked[0].ended == "cut", 2)
+    eventually(lambda: backend.asked[0].ended == "cut")
 
 
 def test_a_hundred_clients_that_go_leave_nothing(nginx, backend):
@@ -89,7 +89,7 @@ def test_streams_end_when_the_backend_is_killed(nginx, backend):
     for answer in answers:
         with pytest.raises(http.client.IncompleteRead):
             answer.read()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # they would go on for longer
     assert nginx.ask(token="").status == 401
     silent = nginx.ask()
     assert silent.status == 502
@@ -108,7 +108,7 @@ def test_a_stream_that_the_backend_resets_ends_alone(nginx):
 def test_a_backend_that_says_nothing_is_given_up(nginx, backend):
     began = time.monotonic()
     assert nginx.ask("/silent").status == 504
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 10
     eventually(lambda: backend.asked[0].ended == "cut")
 
 
@@ -181,7 +181,7 @@ def test_a_thousand_idle_connections_are_in_nobodys_way(nginx):
     idle = [socket.create_connection(("127.0.0.1", nginx.port)) for _client in range(1000)]
     began = time.monotonic()
     assert nginx.ask().status == 200
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     for connection in idle:
         connection.close()
 

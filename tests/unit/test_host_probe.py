@@ -660,7 +660,7 @@ def test_this_machine(monkeypatch):
         spent = time.process_time()
         found = facts.gather(Host(), {**LIMITS, "users": [user, "no-such-user"], "ports": ports})
         spent = time.process_time() - spent
-    assert spent < 0.5
+    assert spent < 2
     assert json.loads(json.dumps(found)) == found
     assert "canary-password" not in json.dumps(found)
     (holder,) = found["ports"][0]["listeners"]
