@@ -8,9 +8,11 @@ import grp
 import json
 import os
 import pwd
+import threading
 
 import pytest
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
@@ -21,6 +23,12 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights im
 
 DESIRED = {"name": "model", "image": "image:1", "command": ["serve"], "publish": {"addresses": ["127.0.0.1"], "port": 8000, "target": 8000}, "health": {}}
 REVISION = "e89b16eb"
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path, monkeypatch):
+    (tmp_path / "locks").mkdir()
+    monkeypatch.setattr(alone, "LOCKS", str(tmp_path / "locks"))
 
 
 def state(**more):
@@ -218,6 +226,50 @@ def test_too_little_room_is_said_before_anything_is_fetched(tmp_path, snapshot):
     wanted = Weights({"name": "org/model", "revision": REVISION, "cache_dir": str(tmp_path), "size_gb": 10**6})
     with pytest.raises(ResourceError, match=r"take 1e\+06 GB, 0.0 GB of them are there, and .* GB are missing"):
         wanted.apply({}, [])
+
+
+# --- two at once ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def another(monkeypatch):
+    """Has another run at work on something, which comes to its end, where it does what it is given, once somebody waits for it."""
+    waiting, running = threading.Event(), []
+    monkeypatch.setattr(alone.Progress, "say", lambda *_said, **_how: waiting.set())
+
+    def work(name, done):
+        began = threading.Event()
+
+        def run():
+            with alone.alone(name):
+                began.set()
+                waiting.wait(10)
+                done()
+
+        running.append(threading.Thread(target=run))
+        running[-1].start()
+        began.wait(10)
+
+    yield work
+    waiting.set()
+    for thread in running:
+        thread.join()
+
+
+def test_weights_that_another_run_fetches_are_not_fetched_twice(another, tmp_path, snapshot):
+    """Its download would be removed in the middle."""
+    another("nemoclaw-download-org-model", lambda: [(snapshot / name).write_text("{}") for name in ("config.json", "model.safetensors")])
+    Weights({"name": "org/model", "revision": REVISION, "cache_dir": str(tmp_path), "size_gb": 10**6}).apply({}, [])
+
+
+def test_a_server_that_another_run_replaces_is_looked_at_again(another, monkeypatch):
+    """Halfway it looks as if that run had been interrupted, and its server would be taken back."""
+    now = [{"interrupted": True}]
+    monkeypatch.setattr(Container, "read", lambda self: now[0])
+    another("model", lambda: now.__setitem__(0, state()))
+    wanted = Container(DESIRED)
+    wanted.apply(wanted.read(), wanted.changes())
+    assert not wanted.changes()
 
 
 # --- the user's secrets -----------------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineError, EngineUnavailable, connect, docker, translated
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.alone import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SPEC
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
@@ -130,6 +131,12 @@ class Container(Resource):
     # --- making it so ---------------------------------------------------------------------------------------------------------------------
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        with alone(self.name) as waited:
+            if waited and not self.diff(state := self.read()):
+                return
+            self._apply(state)
+
+    def _apply(self, state: dict[str, t.Any]) -> None:
         if not self.absent and not state.get("ours", True):
             raise ResourceError(f"The container {self.name} was not made by this collection.", f"Remove it ('docker rm --force {self.name}') and run again.")
         if self.absent:
@@ -201,7 +208,7 @@ class Container(Resource):
 
     def _comes_back(self) -> bool:
         deadline = time.monotonic() + self.desired["health"]["timeout"]
-        while time.monotonic() < deadline and inspect(self.name)["State"]["Running"]:
+        while time.monotonic() < deadline and inspect(self.name).get("State", {}).get("Running"):
             if self.models() is not None:
                 return True
             time.sleep(PAUSE)

@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import connect, docker, translated
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned, secret_file
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.alone import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import folder_of, size_of
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
@@ -43,8 +44,13 @@ class Weights(Resource):
         return self.compare(state, {"revision": self.desired["revision"]})
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
-        self._check_space()
         name = f"nemoclaw-download-{self.name.replace('/', '-').lower()}"
+        with alone(name) as waited:
+            if not waited or self.changes():
+                self._fetch(name)
+
+    def _fetch(self, name: str) -> None:
+        self._check_space()
         problem = ""
         for attempt in range(1, ATTEMPTS + 1):
             problem = self._download(name)
@@ -91,13 +97,15 @@ class Weights(Resource):
     def _watch(self, name: str) -> str:
         size, moved, stall = size_of(self.folder), time.monotonic(), self.desired["stall_timeout"]
         progress, total = Progress(f"weights {self.name}"), self.desired["size_gb"] * 10**9
-        while (found := container.inspect(name))["State"]["Running"]:
+        while (found := container.inspect(name)) and found["State"]["Running"]:
             if (now := size_of(self.folder)) != size:
                 size, moved = now, time.monotonic()
             if time.monotonic() - moved > stall:
                 return f"nothing was received for {stall:g} s"
             progress.fetched(size, total)
             time.sleep(PAUSE)
+        if not found:
+            return "somebody removed its container"
         if not found["State"]["ExitCode"]:
             return ""
         text = serving.mask(connect().logs(name, tail=LOG_LINES).decode("utf-8", "replace"), [secret_file.read(self.desired.get("token_file") or "")])
