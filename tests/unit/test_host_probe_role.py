@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: nemoclaw.fleet contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role preflight on the machine that runs the tests: one module execution, every fault at once, in check mode too."""
+"""Roles that look at a host, on the machine that runs the tests: preflight in one module execution, every fault at once, in check mode too."""
 
 from __future__ import annotations
 
@@ -24,10 +24,19 @@ TOLERATED = ["init", "python_modules", "docker", "docker_engine", "docker_data",
 
 def play(folder, *flags, **variables):
     """Run the role, then a task that names what it found; returns the exit code and the output."""
-    tasks = [
-        {"name": "Preflight", "ansible.builtin.include_role": {"name": "nemoclaw.fleet.preflight"}},
-        {"name": "Say", "ansible.builtin.debug": {"msg": "arch={{ preflight_probe.facts.arch }} ok={{ preflight_probe.ok }}"}},
-    ]
+    return run(
+        folder,
+        [
+            {"name": "Preflight", "ansible.builtin.include_role": {"name": "nemoclaw.fleet.preflight"}},
+            {"name": "Say", "ansible.builtin.debug": {"msg": "arch={{ preflight_probe.facts.arch }} ok={{ preflight_probe.ok }}"}},
+        ],
+        *flags,
+        **variables,
+    )
+
+
+def run(folder, tasks, *flags, **variables):
+    """Run tasks on this machine; returns the exit code and the output."""
     book = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": {"preflight_repair": TOLERATED, **variables}, "tasks": tasks}]
     (folder / "play.yml").write_text(yaml.safe_dump(book))
     settings = {"COLLECTIONS_PATH": COLLECTIONS, "INJECT_FACT_VARS": "false", "PYTHON_INTERPRETER": sys.executable, "NOCOLOR": "1"}
@@ -100,3 +109,13 @@ def test_defaults_are_the_documented_ones():
     defaults = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
     options = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert {name: option["default"] for name, option in options.items()} == defaults
+
+
+def test_a_role_alone_looks_where_its_servers_are_to_be(tmp_path):
+    """So that local_inference refuses by itself what onboard.yml refuses: models that find no room."""
+    tasks = [{"name": "Plan", "ansible.builtin.include_role": {"name": "nemoclaw.fleet.local_inference", "tasks_from": "plan"}}]
+    program = {"source": "url", "version": "0.13.5", "checksum": "0" * 64}
+    wanted = {"state": "present", **program, "models_dir": "/proc/models", "models": [{"name": "qwen3.5:9b", "memory_mb": 100}]}
+    code, output = run(tmp_path, tasks, local_inference_ollama=wanted)
+    assert code == 2, output
+    assert "are to come onto /proc, which has 0 GB free" in " ".join(output.split())
