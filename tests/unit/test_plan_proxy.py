@@ -35,7 +35,7 @@ def test_there_is_none_where_nobody_asked():
 
 def test_one_server_block_for_each_backend():
     found = servers({"backends": [LLAMA, OTHER]})
-    assert found == {("llama", "127.0.0.1:8081"): ["0.0.0.0:11435"], ("other", "localhost:9000"): ["0.0.0.0:11500"]}
+    assert found == {("llama", "127.0.0.1:8081"): ["0.0.0.0:11435"], ("other", "127.0.0.1:9000"): ["0.0.0.0:11500"]}
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,66 @@ def test_what_is_only_taken_back_needs_no_host_that_could_do_it(provider):
     made = run(given, credentials_needed=False, host_checked=False)
     assert not made.get("failed"), made["msg"]
     assert run(given, credentials_needed=False)["failed"]
+
+
+def said(given, on=SERVING):
+    result = run(given, facts=on)
+    return {error["variable"]: f"{error['problem']} {error['remedy']}" for error in result.get("errors", [])}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://10.1.2.3:8000/v1", "https://127.0.0.1:8000/v1", "http://127.0.0.1/v1", "http://127.0.0.1:8000/v1/models", "nonsense", "http://127.0.0.1:port"],
+)
+@pytest.mark.parametrize("facts", [None, SERVING])
+def test_a_running_server_is_one_that_the_proxy_can_stand_before(url, facts):
+    """Else nginx would refuse its configuration when it is there already."""
+    found = said({**RUNNING, "nemoclaw_inference": {"provider": "vllm", "endpoint_url": url}}, facts)
+    assert list(found) == ["nemoclaw_inference.endpoint_url"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://localhost:8000/v1/", "http://[::1]:8000/v1"])
+def test_forms_of_its_url(url):
+    assert plan({**RUNNING, "nemoclaw_inference": {"provider": "vllm", "endpoint_url": url}}, facts=SERVING)["inference"]["route"]["model"] == "org/model-8b"
+
+
+@pytest.mark.parametrize("model", [{}, {"model": "org/model-8b"}])
+def test_a_running_server_that_asks_for_a_key(model):
+    """Its list of models is not to be had, and the proxy has no key for it."""
+    asks = {**FACTS, "servers": {"openai": [{"port": 8000, "key_needed": True, "models": []}]}}
+    found = said({**RUNNING, "nemoclaw_inference": {"provider": "vllm", **model}}, asks)
+    assert "http://127.0.0.1:8000 asks for a key" in found["nemoclaw_inference.provider"]
+
+
+def test_a_running_server_without_a_model():
+    empty = {**FACTS, "servers": {"openai": [{"port": 8000, "key_needed": False, "models": []}]}}
+    assert "/v1/models lists none" in said(RUNNING, empty)["nemoclaw_inference.model"]
+
+
+def test_the_proxy_is_no_server_behind_itself():
+    looped = {**RUNNING, "nemoclaw_inference": {"provider": "vllm", "model": "m", "endpoint_url": "http://127.0.0.1:11435/v1"}}
+    assert "11435 is used by nemoclaw_proxy.port too" in said(looped)["nemoclaw_inference.endpoint_url"]
+
+
+@pytest.mark.parametrize(
+    ("given", "other"),
+    [
+        ({"nemoclaw_ollama": {"port": 11435}}, "nemoclaw_proxy.port"),
+        ({"nemoclaw_proxy": {"port": 11434}}, "nemoclaw_proxy.port"),
+        ({"nemoclaw_ollama": {"port": 18789}}, "nemoclaw_sandboxes[0].dashboard_port"),
+    ],
+)
+def test_a_server_has_a_port_of_its_own(given, other):
+    found = said({**RUNNING, "nemoclaw_inference": {"provider": "ollama", "model": "m"}, **given}, None)
+    assert f"is used by {other} too" in found["nemoclaw_ollama.port"]
+
+
+@pytest.mark.parametrize("provider", ["ollama", "install-vllm", "nim"])
+def test_an_endpoint_that_nobody_would_use_is_refused(provider):
+    """It would be another server than the user believes."""
+    given = {
+        **RUNNING,
+        "nemoclaw_inference": {"provider": provider, "endpoint_url": "http://10.0.0.9:11434/v1"},
+        "nemoclaw_credentials": {"NGC_API_KEY": "nvapi-x"},
+    }
+    assert f"is not used by the provider {provider}" in said(given, None)["nemoclaw_inference.endpoint_url"]

@@ -48,7 +48,7 @@ def problems(variables: dict[str, t.Any], servers: t.Collection[str]) -> t.Itera
         names.add(backend["name"])
         if backend["name"] in servers:
             continue
-        if not _server(backend.get("url", "")):
+        if not server(backend.get("url", "")):
             remedy = "Give it as http://127.0.0.1:8000, without a path."
             yield Problem(f"{where}.url", f"{backend.get('url', '')!r} is no http URL of a server on the host's loopback.", remedy)
 
@@ -134,17 +134,20 @@ def _of_servers(variables: dict[str, t.Any]) -> dict[str, t.Any]:
         "body_mb": chosen["body_mb"],
         "timeout": chosen["timeout"],
         "backends": [
-            {"name": one["name"], "server": _server(one["url"]), "listens": listens(one["port"]), "exempt_tags": chosen["exempt_tags"]}
+            {"name": one["name"], "server": server(one["url"]), "listens": listens(one["port"]), "exempt_tags": chosen["exempt_tags"]}
             for one in chosen["backends"]
         ],
     }
 
 
-def _server(url: str) -> str:
+def server(url: str) -> str:
     """host:port of a plain URL of the loopback; empty where it is something else."""
     try:
         parts = urllib.parse.urlsplit(url)
         plain = parts.scheme == "http" and parts.port and parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
     except ValueError:
         return ""
-    return parts.netloc if plain and is_loopback(parts.hostname or "") else ""
+    if not plain or not is_loopback(parts.hostname or ""):
+        return ""
+    # a name is several servers to nginx, of IPv4 and of IPv6: each would get a part of the requests, also where nothing listens
+    return parts.netloc if parts.hostname[0].isdigit() or ":" in parts.hostname else f"{HOST}:{parts.port}"

@@ -12,7 +12,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import B
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus, leftovers, nim, ollama, running, vllm
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import Server
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem, ports
 
 # in the order they are made in; those that go make room for them first
 KINDS: dict[str, t.Any] = {"ollama": ollama, "vllm": vllm, "nim": nim, "running": running}
@@ -42,21 +42,29 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     """What is wrong with the variables of the servers, whatever the host."""
     for kind in wanted(variables, blueprint):
         yield from KINDS[kind].problems(variables, blueprint)
+    if _kind(variables, blueprint) not in (None, "running") and "endpoint_url" in variables["nemoclaw_inference"]:
+        problem = f"is not used by the provider {variables['nemoclaw_inference']['provider']}, whose server is made on the host."
+        yield Problem("nemoclaw_inference.endpoint_url", problem, "Leave it out, or set provider to custom.")
     yield from _port_problems(variables, blueprint)
     yield from proxy.problems(variables, [kind for kind, server in servers(variables, blueprint, {}).items() if server.proxied])
 
 
 def _port_problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
     """Two that would listen on one port."""
-    gateway = variables["nemoclaw_gateway"]
-    taken = {gateway["port"]: "nemoclaw_gateway.port", gateway["health_port"]: "nemoclaw_gateway.health_port"}
+    agents = {name: blueprint.yaml(f"agents/{name}/manifest.yaml") for name in blueprint.agents()}
+    taken: dict[int, str] = {}
+    for variable, port in ports(resolved(variables, blueprint, None), agents).items():
+        taken.setdefault(port, variable)
     for kind, server in servers(variables, blueprint, {}).items():
-        port, variable = urllib.parse.urlsplit(server.url).port, f"nemoclaw_{kind}.port"
-        if kind == "running" or variables.get(f"nemoclaw_{kind}", {}).get("state") == "absent" or port is None:
+        if variables.get(f"nemoclaw_{kind}", {}).get("state") == "absent":
             continue
+        there = kind == "running"
+        port = running.port(variables) if there else urllib.parse.urlsplit(server.url).port
+        variable = "nemoclaw_inference.endpoint_url" if there else f"nemoclaw_{kind}.port"
         if port in taken:
             yield Problem(variable, f"the port {port} is used by {taken[port]} too.", "Give each its own port.")
-        taken.setdefault(port, variable)
+        if not there:
+            taken.setdefault(port, variable)
 
 
 def credentials(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:

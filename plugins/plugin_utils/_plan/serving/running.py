@@ -9,21 +9,36 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, url_problem
 
 URL = "http://127.0.0.1:8000"
 
 
 def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
-    return iter(())
+    """A URL that the proxy cannot stand before."""
+    url = variables["nemoclaw_inference"].get("endpoint_url", URL)
+    if wrong := url_problem(url):
+        yield Problem("nemoclaw_inference.endpoint_url", *wrong)
+    elif not proxy.server(_url(variables)):
+        remedy = "Give it as http://127.0.0.1:8000/v1; for a server elsewhere set provider to custom."
+        yield Problem("nemoclaw_inference.endpoint_url", f"{url!r} is no http URL of a server on the host's loopback.", remedy)
 
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
-    """A server that is to run already and does not."""
+    """A server that is to run already and does not, or not as the proxy needs it."""
     url = _url(variables)
-    if _found(url, facts) is None and not variables["nemoclaw_inference"].get("model"):
+    found = _found(url, facts)
+    if found and found.get("key_needed"):
+        remedy = "Start it without one, or set provider to custom, and COMPATIBLE_API_KEY in nemoclaw_credentials."
+        yield Problem("nemoclaw_inference.provider", f"the server at {url} asks for a key, and the proxy before it has none.", remedy)
+    elif variables["nemoclaw_inference"].get("model"):
+        return
+    elif found is None:
         yield Problem("nemoclaw_inference.provider", f"no server answers at {url}/v1/models.", "Start it first, or set provider to install-vllm.")
+    elif not found["models"]:
+        yield Problem("nemoclaw_inference.model", f"is missing, and {url}/v1/models lists none.", "Set it, or have the server serve one.")
 
 
 def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> Server:
@@ -42,9 +57,16 @@ def _url(variables: dict[str, t.Any]) -> str:
 def port(variables: dict[str, t.Any]) -> int:
     """Where the server is looked for, also where another provider is chosen."""
     url = _url(variables) if variables["nemoclaw_inference"].get("provider") == "vllm" else URL
-    return urllib.parse.urlsplit(url).port or 80
+    return _port(url)
+
+
+def _port(url: str) -> int:
+    """Where an http URL leads; 0 where problems() refuses it."""
+    try:
+        return urllib.parse.urlsplit(url).port or 80
+    except ValueError:
+        return 0
 
 
 def _found(url: str, facts: dict[str, t.Any]) -> dict[str, t.Any] | None:
-    wanted = urllib.parse.urlsplit(url).port or 80
-    return next((one for one in (facts.get("servers") or {}).get("openai", []) if one["port"] == wanted), None)
+    return next((one for one in (facts.get("servers") or {}).get("openai", []) if one["port"] == _port(url)), None)
