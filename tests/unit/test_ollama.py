@@ -413,3 +413,28 @@ def test_a_list_that_does_not_vouch_for_the_archive(release, tmp_path, text, sai
     with pytest.raises(ResourceError, match=re.escape(said)):
         install(wanted)
     assert not [path for path in (tmp_path / "local").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OLLAMA_HOST", "0.0.0.0", "set nemoclaw_ollama.port"),
+        ("OLLAMA_MODELS", "/data", "set nemoclaw_ollama.models_dir"),
+        ("OLLAMA_CONTEXT_LENGTH", 8192, "set nemoclaw_ollama.context_length"),
+        ("NOTE", "a\nExecStart=/bin/true", "has several lines"),
+        ("REGISTRY_TOKEN", "x", "looks like a secret"),
+    ],
+)
+def test_settings_that_the_service_does_not_get(name, value, said):
+    (error,) = run({**NAMED, "nemoclaw_ollama": {"environment": {name: value, "OLLAMA_FLASH_ATTENTION": 1}}}, facts=facts())["errors"]
+    assert error["variable"] == f"nemoclaw_ollama.environment.{name}"
+    assert said in f"{error['problem']} {error['remedy']}"
+
+
+def test_room_for_another_model_is_asked_for_where_the_service_is_ours():
+    """Its unit names the directory, which is the one that the probe looked at."""
+    small = {"/var/lib/ollama": {"mount": "/", "free_gb": 5, "models": {}}}
+    for models, refused in (("", True), ("/var/lib/ollama/models", True), ("/mnt/models", False)):
+        unit = {**UNIT, "environment": {"OLLAMA_MODELS": models} if models else {}}
+        result = run(GIVEN, facts={**facts(L40S, unit=unit), "caches": small})
+        assert ("19 GB are missing" in result.get("msg", "") or "19.0 GB are missing" in result.get("msg", "")) == refused, result.get("msg")

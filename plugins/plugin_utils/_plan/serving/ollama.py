@@ -17,11 +17,12 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.mod
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.program import contents
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, SECRET_NAME, Server, absence
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, url_problem
 
 NAME = "nemoclaw_ollama"
 ONLY = {"url": ("url",), "archive": ("archive",), "checksum": ("url", "archive"), "version": ("url", "archive")}
+SETTINGS = {"OLLAMA_HOST": "port", "OLLAMA_MODELS": "models_dir", "OLLAMA_CONTEXT_LENGTH": "context_length"}  # what the plan has to know of
 PLACE = re.compile(r"\{(version|arch)\}")
 PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 MODEL = re.compile(f"([A-Za-z0-9_][A-Za-z0-9_.:-]*/)?({PART}/)?{PART}(:{PART})?")
@@ -114,6 +115,14 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
         yield Problem(f"{NAME}.url", *wrong)
     if list_of := _list(chosen):
         yield from _list_problems(chosen, list_of)
+    for name, value in sorted(chosen.get("environment", {}).items()):
+        if name in SETTINGS:
+            yield Problem(f"{NAME}.environment.{name}", "is set by the plan.", f"Leave it out: set {NAME}.{SETTINGS[name]}.")
+        elif "\n" in f"{name}{value}":
+            yield Problem(f"{NAME}.environment.{name}", "has several lines.", "Give a text of one line.")
+        elif SECRET_NAME.search(name):
+            remedy = "Give it to the service by an EnvironmentFile of your own."
+            yield Problem(f"{NAME}.environment.{name}", "looks like a secret, and everybody on the host can read a unit's settings.", remedy)
     names = [canonical(one["name"]) for one in _models(chosen) if "name" in one]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(f"{NAME}.models", f"{name!r} is there twice.", "Name each model once.")
@@ -203,7 +212,8 @@ def models_dir(variables: dict[str, t.Any], blueprint: Blueprint) -> str:
 def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[disks.Claim]:
     """What the models of known size that are not there yet take of the host's disks; a unit may keep its models elsewhere."""
     data, chosen, found = _data(blueprint), _chosen(variables), _found(facts)
-    elsewhere = "OLLAMA_MODELS" in ((found.get("unit") or {}).get("environment") or {}) and not chosen.get("models_dir")
+    kept = ((found.get("unit") or {}).get("environment") or {}).get("OLLAMA_MODELS", "")
+    elsewhere = kept and not kept.startswith(f"{data['home']}/") and not chosen.get("models_dir")
     if chosen.get("state") == "absent" or elsewhere:
         return
     names = {canonical(one["name"]) for one in _models(chosen) if one.get("state") != "absent"} | {canonical(_model(variables, data, facts))}
