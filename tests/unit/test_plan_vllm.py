@@ -268,3 +268,33 @@ def test_the_host_needs_some_of_unified_memory():
 def test_the_whole_plan():
     refused = run({"nemoclaw_inference": {"provider": "install-vllm"}, "nemoclaw_vllm": {"model": "qwen9", "port": 80, "gpus": False}}, facts=facts(LINUX))
     assert {"nemoclaw_vllm.model", "nemoclaw_vllm.port", "nemoclaw_vllm.gpus"} <= {one["variable"] for one in refused["errors"]}
+
+
+def refused(given, **own):
+    found = run({"nemoclaw_inference": {"provider": "install-vllm", **given}, "nemoclaw_vllm": own}, facts=None)
+    return {error["variable"]: f"{error['problem']} {error['remedy']}" for error in found.get("errors", [])}
+
+
+def test_an_own_image_may_be_for_an_older_driver():
+    """It is the remedy that the plan itself names."""
+    old = facts(LINUX, driver="550.54.15")
+    assert [problem.problem for problem in vllm.host_problems(variables(), BLUEPRINT, old)] == [
+        "the driver 550.54.15 is older than 580.65.06, which the image needs."
+    ]
+    assert not list(vllm.host_problems(variables(image="own/vllm:1"), BLUEPRINT, old))
+
+
+def test_two_models_for_one_server_are_refused():
+    assert "which nemoclaw_vllm.model says" in refused({"model": "qwen3.6-27b"}, model="nemotron-3-nano-4b")["nemoclaw_inference.model"]
+    assert not refused({"model": "Qwen/Qwen3.6-27B-FP8"}, model="qwen3.6-27b")
+    assert not refused({"model": "mine"}, model="qwen3.6-27b", extra_args=["--served-model-name", "mine"])
+
+
+def test_what_looks_like_a_secret_in_the_environment():
+    names = ["HF_TOKEN", "API_KEY", "apikey", "AWS_SECRET_ACCESS_KEY", "S3_KEYS", "DB_PASSWORD"]
+    assert [name.rpartition(".")[2] for name in refused({}, env=dict.fromkeys(names, "x"))] == sorted(names)
+    assert not refused({}, env={"TOKENIZERS_PARALLELISM": "false", "VLLM_MAX_TOKENS_PER_EXPERT_FUSED_MOE": 1})
+
+
+def test_the_short_name_of_a_flag_that_the_plan_sets():
+    assert "set nemoclaw_vllm.gpus" in refused({}, extra_args=["-tp", "4"])["nemoclaw_vllm.extra_args"]

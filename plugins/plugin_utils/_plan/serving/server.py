@@ -11,7 +11,7 @@ import typing as t
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
-SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME = re.compile(r"(TOKEN|KEYS?)(?![A-Z])|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)  # not TOKENIZERS_PARALLELISM, not MAX_TOKENS
 LATER = "known-after-the-probe"  # a model that only the host's facts can tell
 
 

@@ -105,6 +105,11 @@ def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any]) -> t.It
     if asked and not slug:
         yield Problem(variable, f"{asked!r} is no model of the catalogue.", f"Use one of {', '.join(sorted(data['models']))}, or its Hugging Face id.")
         return
+    inference = variables["nemoclaw_inference"]
+    if slug and inference.get("provider") == "install-vllm" and (word := inference.get("model")):
+        served = data["models"][slug].get("served_name", data["models"][slug]["id"])
+        if slug_of(word, data["models"]) != slug and word != vllm_flags.served_name(_chosen(variables).get("extra_args", []), served):
+            yield Problem("nemoclaw_inference.model", f"{word!r} is not {asked!r}, which {NAME}.model says.", "Set one of the two only.")
     slug = slug or data["profiles"].get(profile, {}).get("default", "")
     model = data["models"].get(slug, {})
     if profile in data["profiles"] and model and profile not in model["recipes"]:
@@ -143,7 +148,7 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
         return
     if not _image(variables, chosen, facts):
         yield Problem(f"{NAME}.image", f"{chosen.slug} has no image for {facts['arch']} on the profile {profile}.", "Set it to an image of your own.")
-    if gpu.get("driver_version") and version(gpu["driver_version"]) < version(chosen.data["driver"]):
+    if gpu.get("driver_version") and not _chosen(variables).get("image") and version(gpu["driver_version"]) < version(chosen.data["driver"]):
         remedy = "Update the driver, or set nemoclaw_vllm.image to an older image that runs with it."
         yield Problem(NAME, f"the driver {gpu['driver_version']} is older than {chosen.data['driver']}, which the image needs.", remedy)
     yield from _device_problems(variables, chosen, facts)

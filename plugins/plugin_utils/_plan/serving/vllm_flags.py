@@ -23,6 +23,7 @@ OURS = {
     "--max-model-len": "set nemoclaw_vllm.max_model_len",
     "--gpu-memory-utilization": "set nemoclaw_vllm.gpu_memory_utilization",
     "--tensor-parallel-size": "set nemoclaw_vllm.gpus",
+    "-tp": "set nemoclaw_vllm.gpus",
 }
 Fault = tuple[str, str, str]  # the word, what is wrong with it, what to do
 
