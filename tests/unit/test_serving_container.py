@@ -15,10 +15,12 @@ import pytest
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SPEC
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, served, weights
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.nim import NimServer
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.vllm import VllmServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
 
 DESIRED = {"name": "model", "image": "image:1", "command": ["serve"], "publish": {"addresses": ["127.0.0.1"], "port": 8000, "target": 8000}, "health": {}}
@@ -53,6 +55,30 @@ def state(**more):
 )
 def test_what_differs(found, fields):
     assert [change.field for change in Container(DESIRED).diff(found)] == fields
+
+
+@pytest.mark.parametrize(("left", "found"), [([], False), (["model-before"], True), (["model-trial"], True)])
+def test_what_an_interrupted_replacement_left(monkeypatch, left, found):
+    """A trial holds its GPUs until somebody ends it."""
+    there = {
+        "Config": {"Labels": {SPEC: "{}"}},
+        "State": {"Status": "exited", "StartedAt": "1970-01-02T00:00:01.5Z"},
+        "HostConfig": {"RestartPolicy": {"Name": "no"}},
+    }
+    monkeypatch.setattr(container, "inspect", lambda name: there if name in ["model", *left] else {})
+    assert Container(DESIRED).read()["interrupted"] == found
+
+
+@pytest.mark.parametrize(
+    ("fits_twice", "before", "after", "beside"),
+    [(True, "0.4", "0.4", True), (True, "0.7", "0.4", False), (True, "0.3", "0.4", True), (False, "0.3", "0.7", False)],
+)
+def test_a_vllm_is_tried_beside_one_that_leaves_it_room(fits_twice, before, after, beside):
+    def server(share):
+        common = {"name": "vllm", "image": "vllm:1", "key_file": "/key", "cache_dir": "/cache", "load_timeout": 1, "side_by_side": fits_twice}
+        return VllmServer({**common, "command": ["serve", "org/model", "--gpu-memory-utilization", share]})
+
+    assert server(after)._beside(server(before).spec) == beside
 
 
 def test_a_container_of_others_is_left_alone():

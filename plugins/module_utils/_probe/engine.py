@@ -155,8 +155,13 @@ def _describe_server(container: dict) -> dict:
         "image": spec.get("image", ""),
         "port": (spec.get("publish") or {}).get("port", 0),
         "devices": spec.get("devices") or [],
-        "memory_share": float(command[command.index(SHARE) + 1]) if SHARE in command else 0.0,
+        "memory_share": memory_share(command),
     }
+
+
+def memory_share(command: list[str]) -> float:
+    """The part of each of its GPUs' memory that a vLLM takes, by its command; 0 where that does not say."""
+    return float(command[command.index(SHARE) + 1]) if SHARE in command else 0.0
 
 
 def mask_url(url: str) -> str:

@@ -94,7 +94,7 @@ class Container(Resource):
             "state": found["State"]["Status"],
             "restart": found["HostConfig"]["RestartPolicy"]["Name"],
             "secrets": "as they are" if self._secrets_are_older(found) else "replaced since",
-            "interrupted": bool(inspect(self.before)),
+            "interrupted": bool(inspect(self.before) or inspect(self.trial)),
         }
         if self.absent or state["state"] != "running" or state["spec"] != self.spec:
             return state
@@ -150,12 +150,13 @@ class Container(Resource):
             remove(self.name)
             state = {}
         if state.get("spec") != self.spec:
-            self._replace(bool(state))
+            self._replace(state)
         else:
             self._bring_up(state)
 
     def _bring_up(self, state: dict[str, t.Any]) -> None:
         """The container is the right one: start it, or wait for it."""
+        remove(self.trial)
 
         def start() -> None:
             with translated(f"The container {self.name} cannot be started", self._remedy):
@@ -166,15 +167,19 @@ class Container(Resource):
 
         self._settle(start)
 
-    def _replace(self, exists: bool) -> None:
+    def _replace(self, state: dict[str, t.Any]) -> None:
         self._check()
         remove(self.trial)
-        if exists and self.desired.get("side_by_side"):
+        if state and self._beside(state["spec"]):
             self._try()
-        if exists:
+        if state:
             connect().stop(self.name, timeout=60)
             connect().rename(self.name, self.before)
         self._settle(lambda: self._make(self.name, self.desired["publish"]["addresses"], self.desired["publish"]["port"]))
+
+    def _beside(self, before: dict[str, t.Any]) -> bool:
+        """Whether there is room for the one that is there, by its spec, and its successor at once."""
+        return bool(self.desired.get("side_by_side"))
 
     def _settle(self, start: t.Callable[[], None]) -> None:
         """Have the container answer, then it is the one; else the one before is taken back, where there is one."""

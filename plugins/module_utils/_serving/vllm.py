@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_file import CredentialFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SERVER
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SERVER, memory_share
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Resource
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
@@ -43,6 +43,10 @@ class VllmServer(Container):
             "labels": {SERVER: "vllm"},
             "health": {"path": "/v1", "key_file": desired["key_file"], "timeout": desired["load_timeout"]},
         }
+
+    def _beside(self, before: dict[str, t.Any]) -> bool:
+        """C(side_by_side) says that there is room for two like the new one; the one that is there may be larger."""
+        return super()._beside(before) and memory_share(before.get("command", [])) <= memory_share(self.desired["command"])
 
 
 def resources(desired: dict[str, t.Any], token: str) -> list[Resource]:
