@@ -8,6 +8,8 @@ import pathlib
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -59,3 +61,22 @@ def test_a_module_is_a_thin_front(path):
 def test_nothing_gathers_facts_that_nobody_uses():
     for playbook in ROOT.glob("playbooks/*.yml"):
         assert [play.get("gather_facts") for play in read(playbook)] == [False] * len(read(playbook)), playbook.name
+
+
+@pytest.mark.parametrize(
+    ("proxy", "pending", "changes", "refused"),
+    [
+        ({"resources": []}, False, [], False),
+        ({}, False, [], True),
+        ({"resources": []}, True, [], True),
+        ({"resources": []}, False, [("inference", "credentials")], False),  # the provider has the next token already
+        ({"resources": []}, False, [("inference", "model"), ("inference", "credentials")], True),
+        ({"resources": []}, False, [("sandbox/assistant", "state")], False),
+    ],
+)
+def test_a_rotation_that_was_interrupted_goes_on(proxy, pending, changes, refused):
+    (play,) = read("playbooks", "rotate.yml")
+    task = next(task for task in play["tasks"] if "ansible.builtin.fail" in task)
+    drift = {"pending": {"proxy": pending}, "changes": [{"component": component, "field": field} for component, field in changes]}
+    known = {"onboard_planned": {"plan": {"proxy": proxy}}, "onboard_drift": drift, **{name: trust_as_template(text) for name, text in task["vars"].items()}}
+    assert bool(Templar(DataLoader(), variables=known).template(trust_as_template("{{ " + task["when"] + " }}"))) == refused
