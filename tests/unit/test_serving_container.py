@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +80,32 @@ def test_a_vllm_is_tried_beside_one_that_leaves_it_room(fits_twice, before, afte
         return VllmServer({**common, "command": ["serve", "org/model", "--gpu-memory-utilization", share]})
 
     assert server(after)._beside(server(before).spec) == beside
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [("", "was started again, but does not answer yet"), ("no such device: nvidia.com/gpu=0", "cannot be started again: no such device: nvidia.com/gpu=0.")],
+)
+def test_why_the_new_one_failed_is_said_whatever_becomes_of_the_old_one(monkeypatch, refused, said):
+    docker = pytest.importorskip("docker")
+    done = []
+
+    def start(name):
+        done.append(name)
+        if refused:
+            raise docker.errors.APIError("500", explanation=refused)
+
+    def fail():
+        raise ResourceError("The new one ended before it answered.", "Change it.")
+
+    monkeypatch.setattr(container, "connect", lambda: SimpleNamespace(rename=lambda *names: done.append(names), start=start))
+    monkeypatch.setattr(container, "inspect", lambda name: {"State": {"Running": False}})
+    monkeypatch.setattr(container, "remove", lambda name: None)
+    with pytest.raises(ResourceError) as caught:
+        Container({**DESIRED, "health": {"timeout": 1}})._settle(fail)
+    assert caught.value.message.startswith("The new one ended before it answered.")
+    assert said in caught.value.message
+    assert done == [("model-before", "model"), "model"]
 
 
 def test_a_container_of_others_is_left_alone():

@@ -173,8 +173,9 @@ class Container(Resource):
         if state and self._beside(state["spec"]):
             self._try()
         if state:
-            connect().stop(self.name, timeout=60)
-            connect().rename(self.name, self.before)
+            with translated(f"The container {self.name} cannot be put aside"):
+                connect().stop(self.name, timeout=60)
+                connect().rename(self.name, self.before)
         self._settle(lambda: self._make(self.name, self.desired["publish"]["addresses"], self.desired["publish"]["port"]))
 
     def _beside(self, before: dict[str, t.Any]) -> bool:
@@ -189,9 +190,7 @@ class Container(Resource):
         except ResourceError as error:
             if not inspect(self.before):
                 raise
-            self._take_back()
-            back = "serves again" if self._comes_back() else "was started again, but does not answer yet"
-            raise ResourceError(f"{error.message} The container from before {back}.", error.remedy) from error
+            raise ResourceError(f"{error.message} {self._restored()}", error.remedy) from error
         connect().update_container(self.name, restart_policy={"Name": RESTART})
         remove(self.before)
 
@@ -208,8 +207,17 @@ class Container(Resource):
     def _take_back(self) -> None:
         if inspect(self.before):
             remove(self.name)
-            connect().rename(self.before, self.name)
-            connect().start(self.name)
+            with translated("The container from before cannot be started again"):
+                connect().rename(self.before, self.name)
+                connect().start(self.name)
+
+    def _restored(self) -> str:
+        """The one before is taken back; says what came of it, because why its successor failed must not be lost."""
+        try:
+            self._take_back()
+        except ResourceError as error:
+            return error.message
+        return f"The container from before {'serves again' if self._comes_back() else 'was started again, but does not answer yet'}."
 
     def _comes_back(self) -> bool:
         deadline = time.monotonic() + self.desired["health"]["timeout"]
