@@ -438,3 +438,14 @@ def test_room_for_another_model_is_asked_for_where_the_service_is_ours():
         unit = {**UNIT, "environment": {"OLLAMA_MODELS": models} if models else {}}
         result = run(GIVEN, facts={**facts(L40S, unit=unit), "caches": small})
         assert ("19 GB are missing" in result.get("msg", "") or "19.0 GB are missing" in result.get("msg", "")) == refused, result.get("msg")
+
+
+def test_a_removal_that_was_interrupted_goes_on(tmp_path):
+    """What says that the program is ours is beside the libraries, which go last."""
+    libraries = tmp_path / "lib" / "ollama"
+    libraries.mkdir(parents=True)
+    (libraries / "nemoclaw.json").write_text('{"program": "0a"}')
+    ours = program.Program({"state": "absent", "source": "present", "prefix": str(tmp_path)})
+    ours.apply(ours.read(), ours.diff(ours.read()))
+    assert not libraries.exists()
+    assert not ours.diff(ours.read())

@@ -89,7 +89,8 @@ class Program(Resource):
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if self.absent:
-            os.unlink(self.program)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.program)
             shutil.rmtree(self.libraries)
             return
         if not self._installs:
