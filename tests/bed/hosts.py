@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import images
 from .paths import IMAGES, NVIDIA, SSH_KEY, TESTS
-from .shell import CommandFailed, docker, run
+from .shell import CommandFailed, docker, one_at_a_time, run
 
 LABEL = "nemoclaw.fleet/bed"
 MADE = "nemoclaw.fleet/made-from"  # digest of how a host was made
@@ -249,9 +249,9 @@ def drop_control_groups(containers: list[str]) -> None:
 
 
 def make_ssh_key() -> None:
-    if not SSH_KEY.exists():
-        SSH_KEY.parent.mkdir(parents=True, exist_ok=True)
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nemoclaw test bed", "-f", SSH_KEY)
+    with one_at_a_time(SSH_KEY):
+        if not SSH_KEY.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nemoclaw test bed", "-f", SSH_KEY)
 
 
 def beds() -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .paths import IMAGES, LLAMA, NGINX, RECIPES
-from .shell import docker, run
+from .shell import docker, one_at_a_time, run
 
 NODE_VERSION = "24.21.0"
 OPENCLAW_VERSION = "2026.9.6"
@@ -121,13 +121,13 @@ def ensure(recipe: Recipe) -> str:
 
 def ensure_archive(recipe: Recipe) -> Path:
     """Have the image as an archive in the cache, which `docker load` takes; returns the archive."""
-    if not recipe.archive.exists():
-        IMAGES.mkdir(parents=True, exist_ok=True)
-        if not in_engine(recipe):
-            build(recipe)
-        partial = recipe.archive.with_suffix(".partial")
-        docker("save", "--output", partial, recipe.tag)
-        partial.rename(recipe.archive)
+    with one_at_a_time(recipe.archive):
+        if not recipe.archive.exists():
+            if not in_engine(recipe):
+                build(recipe)
+            partial = recipe.archive.with_suffix(".partial")
+            docker("save", "--output", partial, recipe.tag)
+            partial.rename(recipe.archive)
     return recipe.archive
 
 
@@ -151,12 +151,12 @@ def build(recipe: Recipe) -> None:
 
 def extracted(target: Path, suite: str, packages: tuple, **options) -> Path:
     """Debian packages with all that they need, unpacked in a directory of the cache: programs that run by their own loader and libc, wherever that is."""
-    if not target.exists():
-        partial = target.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        bootstrap(suite, packages, partial, variant="extract", **options)
-        partial.rename(target)
+    with one_at_a_time(target):
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            bootstrap(suite, packages, partial, variant="extract", **options)
+            partial.rename(target)
     return target
 
 

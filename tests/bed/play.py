@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ def play(playbook, inventory, *arguments, limit="", variables=None, check=False,
             argv, cwd=CHECKOUT, env=env | (environment or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=bool(kill_at),
         )  # fmt: skip
+        watchdog = threading.Timer(timeout, process.kill)  # what hangs says nothing
+        watchdog.daemon = True
+        watchdog.start()
         with process:
             for line in process.stdout:
                 lines.append(line)
@@ -78,8 +82,7 @@ def play(playbook, inventory, *arguments, limit="", variables=None, check=False,
                     print(line, end="", flush=True)
                 if kill_at and kill_at in line:
                     os.killpg(process.pid, signal.SIGKILL)
-                if time.monotonic() - began > timeout:
-                    process.kill()
+        watchdog.cancel()
         entries = [json.loads(line) for line in record]
     output = "".join(lines)
     executions: dict[str, list[str]] = {}

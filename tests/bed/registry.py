@@ -109,7 +109,7 @@ class Registry:
     def __enter__(self) -> Registry:
         directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bed-registry-")))
         self.certificates = Certificates(directory)
-        self.port, self.open_port = free_port(), free_port()
+        self.port, self.open_port = free_ports(2)
         token = {"realm": f"https://{NAME}/proxy_auth", "service": NAME, "issuer": "bed", "rootcertbundle": str(self.certificates.chain)}
         self._serve(directory, "guarded", self.port, {"auth": {"token": token}})
         self._serve(directory, "open", self.open_port, {})  # the same images, to push them
@@ -275,10 +275,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             left -= len(block)
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """All of them taken before one is given back: asked for one after the other, two can be the same."""
+    with contextlib.ExitStack() as stack:
+        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _port in range(count)]
 
 
 def stand_in(own_id: str = "") -> str:

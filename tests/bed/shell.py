@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import subprocess
 
 
@@ -18,6 +20,15 @@ def run(*argv, check=True, input=None, timeout=600, env=None) -> subprocess.Comp
     if check and done.returncode != 0:
         raise CommandFailed(f"{' '.join(map(str, argv))}: status {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
     return done
+
+
+@contextlib.contextmanager
+def one_at_a_time(path):
+    """For what several processes (pytest -n, another checkout) make at the path, each if it is not there yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def docker(*argv, **options) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.mod
 from tests.bed import ollama
 from tests.bed.paths import TESTS
 from tests.bed.play import Play
+from tests.bed.registry import free_ports
 from tests.bed.shell import docker, run
 from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, resources, unchanged
 
@@ -50,11 +50,6 @@ STRANGER = (
 )
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2):
@@ -71,8 +66,8 @@ class Local:
 
     def __init__(self, home):
         ollama.ensure()
-        self.home, self.registry = home, free_port()
-        port = free_port()
+        self.home = home
+        self.registry, port = free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
         models = home / "models"
         models.mkdir()

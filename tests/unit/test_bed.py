@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
 
 import pytest
 
 from tests.bed import hosts, images
-from tests.bed.play import parse_recap
+from tests.bed.play import parse_recap, play
 
 OUTPUT = """
 ok: [h1] => {"msg": "PLAY RECAP is a word too"}
@@ -30,6 +32,25 @@ def test_recap_is_read_through_colours():
 
 def test_a_run_without_a_recap_has_none():
     assert parse_recap("ERROR! the playbook could not be found") == {}
+
+
+def test_a_run_that_hangs_without_a_word_is_ended(tmp_path, monkeypatch):
+    program = tmp_path / "ansible-playbook"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert play(program, "none", timeout=0.3).seconds < 30
+
+
+def test_processes_that_all_want_the_key_have_one_and_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(hosts, "SSH_KEY", tmp_path / "ssh" / "key")
+    processes = [multiprocessing.get_context("fork").Process(target=hosts.make_ssh_key) for _process in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert (tmp_path / "ssh" / "key.pub").exists()
 
 
 @pytest.mark.parametrize("change", [{"suite": "sid"}, {"packages": ("bash",)}, {"config": ()}, {"environment": {"NODE_VERSION": "1"}}, {"hooks": ("host.sh",)}])
