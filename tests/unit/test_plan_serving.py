@@ -50,6 +50,15 @@ def test_nothing_runs():
     assert "nemoclaw_inference.provider: no server answers at http://127.0.0.1:8000/v1/models. Start it first" in refused["msg"]
 
 
+def test_a_server_that_does_not_answer_now_changes_no_agent():
+    """One that is loading its model after a reboot, say: agents would get another number of tokens until the next run."""
+    given = {**RUNNING, "nemoclaw_inference": {"provider": "vllm", "model": "org/model-8b"}}
+    assert '"contextWindow": 40960' in config(plan(given, facts=SERVING))
+    assert "wait until it has loaded its model" in said(given, FACTS)["nemoclaw_inference.context_window"]
+    given["nemoclaw_inference"]["context_window"] = 40960
+    assert plan(given, facts=SERVING)["digest"] == plan(given)["digest"]
+
+
 def test_before_the_probe_the_variables_are_fine():
     assert not run(RUNNING, facts=None).get("failed")
 

@@ -28,16 +28,17 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
     """A server that is to run already and does not, or not as the proxy needs it."""
-    url = _url(variables)
+    chosen, url = variables["nemoclaw_inference"], _url(variables)
     found = _found(url, facts)
     if found and found.get("key_needed"):
         remedy = "Start it without one, or set provider to custom, and COMPATIBLE_API_KEY in nemoclaw_credentials."
         yield Problem("nemoclaw_inference.provider", f"the server at {url} asks for a key, and the proxy before it has none.", remedy)
-    elif variables["nemoclaw_inference"].get("model"):
-        return
-    elif found is None:
+    elif found is None and not chosen.get("model"):
         yield Problem("nemoclaw_inference.provider", f"no server answers at {url}/v1/models.", "Start it first, or set provider to install-vllm.")
-    elif not found["models"]:
+    elif found is None and not chosen.get("context_window"):  # the agents would be told another one for as long as it does not answer
+        remedy = "Start it first, or wait until it has loaded its model; or set the number of tokens yourself."
+        yield Problem("nemoclaw_inference.context_window", f"is missing, and no server answers at {url}/v1/models.", remedy)
+    elif found and not found["models"] and not chosen.get("model"):
         yield Problem("nemoclaw_inference.model", f"is missing, and {url}/v1/models lists none.", "Set it, or have the server serve one.")
 
 
