@@ -27,7 +27,7 @@ def digest(data: bytes) -> str:
 class Registry(http.server.ThreadingHTTPServer):
     """One image of one layer as tag 1, in an index of several platforms as tag ``many``, in one of others only as ``foreign``.
 
-    ``stalls`` layers are sent half and then nothing. The first ``limited`` requests of a manifest are refused with the header ``retry_after``. With
+    ``stalls`` layers are sent half and then nothing. The first ``limited`` requests of a manifest or a token are refused with the header ``retry_after``. With
     ``password`` a token is asked for; tokens are refused while ``expired``.
     """
 
@@ -98,10 +98,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def error(self, status, code, message, **headers):
         self.answer(status, json.dumps({"errors": [{"code": code, "message": message}]}).encode(), **headers)
 
+    def limit(self):
+        self.server.limited -= 1
+        return self.error(429, "TOOMANYREQUESTS", "slow down", Retry_After=self.server.retry_after)
+
     def do_GET(self):
         here = self.server
         path = self.path.partition("?")[0]
         if path == "/token":
+            if here.limited:
+                return self.limit()
             given = base64.b64decode(self.headers.get("Authorization", "").partition(" ")[2]).decode().rpartition(":")[2]
             if given != here.password:
                 return self.error(401, "UNAUTHORIZED", "Invalid user or API key")
@@ -116,8 +122,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if "/manifests/" in path:
             here.asked.append((time.monotonic(), last))
             if here.limited:
-                here.limited -= 1
-                return self.error(429, "TOOMANYREQUESTS", "slow down", Retry_After=here.retry_after)
+                return self.limit()
             if last in here.manifests:
                 body, kind = here.manifests[last]
                 return self.answer(200, body, kind, Docker_Content_Digest=digest(body))

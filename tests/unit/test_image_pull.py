@@ -10,6 +10,7 @@ import http.server
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -206,6 +207,21 @@ def test_the_engines_proxy():
     info = {"HttpProxy": "http://proxy.example:3128", "HttpsProxy": "http://proxy.example:3128", "NoProxy": "mirror.example"}
     asked = {host: bool(Client(host, info=info)._proxies(f"https://{host}/v2/")) for host in ("nvcr.io", "mirror.example:5000", "localhost:5000", "127.0.0.1")}
     assert asked == {"nvcr.io": True, "mirror.example:5000": False, "localhost:5000": False, "127.0.0.1": False}
+
+
+def test_a_login_waits_as_long_as_it_is_asked_to():
+    info = {"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}}
+    with Registry() as server:
+        server.password, server.limited, server.retry_after = "good-key", 1, "2"
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        began = time.monotonic()
+        Client(server.host, "$oauthtoken", "good-key", info).check()
+        assert time.monotonic() - began >= 2
+        server.limited, server.retry_after = 99, "0"
+        with pytest.raises(RegistryError, match="limits the number of requests: slow down") as raised:
+            Client(server.host, "$oauthtoken", "good-key", info).check()
+        assert (raised.value.kind, server.limited) == ("limited", 95)
+        server.shutdown()
 
 
 class Tunnel(http.server.BaseHTTPRequestHandler):

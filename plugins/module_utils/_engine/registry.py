@@ -12,10 +12,12 @@ import hashlib
 import ipaddress
 import json
 import ssl
+import time
 import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import manifests
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import is_loopback
@@ -31,6 +33,7 @@ LIMITS = (10, 30)  # seconds to connect, and without a byte
 LARGEST = 4 << 20  # bytes of a manifest or an answer
 CERTIFICATES = "/etc/docker/certs.d"
 SKEW = 60  # seconds between two clocks that make a token bad
+TRIES = 4  # of a login
 BACKOFF = 5  # seconds to wait where a registry does not say
 
 
@@ -93,8 +96,16 @@ class Registry:
         self._token = ""
 
     def check(self) -> None:
-        """That the credentials are good. Raises RegistryError."""
-        answer = self._get("/v2/", "")
+        """That the credentials are good; a registry that a whole fleet asks at once may want it a little later. Raises RegistryError."""
+        for tries in range(TRIES):
+            try:
+                answer = self._get("/v2/", "")
+                break
+            except RegistryError as error:
+                if error.kind != "limited" or tries + 1 == TRIES:
+                    raise
+                Progress(f"login {self.host}").say(f"{error.message} Again in {error.wait:.0f} s.", at_once=True)
+                time.sleep(error.wait)
         if answer.status_code >= 400:
             raise self._refused(answer, f"{self.host} does not let {self.username or 'nobody'} in")
 
