@@ -248,13 +248,14 @@ def test_values_that_are_mappings_are_json():
 # --- GPU memory -------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_sandboxes_and_the_server_share_the_gpu():
-    given = {**variables(gpu_memory_utilization=0.97), "nemoclaw_sandboxes": [{"name": "assistant", "gpu": True, "state": "present"}]}
-    message = said(facts(LINUX), given)
+@pytest.mark.parametrize("every", [True, 1, ["nvidia.com/gpu=0"], ["nvidia.com/gpu=all"]])
+def test_sandboxes_and_the_server_share_the_gpu(every):
+    given = {**variables(gpu_memory_utilization=0.97), "nemoclaw_sandboxes": [{"name": "assistant", "gpu": every, "state": "present"}]}
+    message = said(facts(LINUX, LINUX), given)
     arithmetic = f"vllm ({CATALOGUE['models']['nemotron-3-nano-4b']['id']}) 43.6 GiB + sandbox assistant 2.0 GiB = 45.6 GiB"
     assert f"GPU memory of nvidia.com/gpu=0 (NVIDIA L40S): {arithmetic}, and there are 45.0 GiB; 0.6 GiB too much." in message
     given["nemoclaw_vllm"] = {"gpu_memory_utilization": 0.9}
-    assert not said(facts(LINUX), given)
+    assert not said(facts(LINUX, LINUX), given)
     given["nemoclaw_vllm"] = {"gpu_memory_utilization": 0.97, "gpus": [1]}
     given["nemoclaw_sandboxes"][0]["gpu"] = 1
     assert not said(facts(LINUX, LINUX), given)

@@ -61,10 +61,10 @@ def unusable(variable: str, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
 
 
 def of_sandbox(sandbox: dict[str, t.Any], there: list[str]) -> tuple[str, ...]:
-    """The devices that a sandbox is to have: C(true) all, a number the first ones, a list itself."""
+    """The devices that a sandbox is to have: C(true) all, also by their common name, a number the first ones, a list itself."""
     wanted = sandbox.get("gpu") if sandbox["state"] != "absent" else False
     if isinstance(wanted, list):
-        return tuple(wanted)
+        return tuple(there if f"{cdi.KIND}=all" in wanted else wanted)
     return tuple(there if wanted is True else there[: wanted or 0])
 
 
