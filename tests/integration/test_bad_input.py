@@ -130,7 +130,7 @@ ENDPOINTS = {  # how the endpoint is wrong -> variables, failure, what the messa
 
 @pytest.fixture
 def impatient_blueprint(tmp_path):
-    """The blueprint, but waiting 3 s for an endpoint instead of 60."""
+    """The blueprint, but waiting 3 s for an endpoint instead of three minutes."""
     from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import MANIFEST, pins
 
     root = tmp_path / "blueprint"

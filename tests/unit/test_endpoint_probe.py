@@ -247,7 +247,7 @@ def test_timeout_of_a_server_that_is_silent():
         found = ask(server.base, timeout=1)
     assert found["failure"] == "timeout"
     assert "did not answer within 1 s" in found["detail"]
-    assert "nemoclaw_inference.timeout" in found["remedy"]
+    assert "nemoclaw_inference.probe_timeout" in found["remedy"]
 
 
 def test_timeout_of_a_server_that_drips():

@@ -127,6 +127,12 @@ def test_every_variable_reaches_the_plan(path, value):
     assert plan(changed(TYPICAL, path, value))["digest"] != plan(TYPICAL)["digest"]
 
 
+@pytest.mark.parametrize(("given", "seconds"), [({}, 180), ({"timeout": 301}, 301), ({"timeout": 301, "probe_timeout": 20}, 20)])
+def test_a_slow_model_has_the_time_of_a_request_when_it_is_tried(given, seconds):
+    made = plan({**LEAST, "nemoclaw_inference": {**LEAST["nemoclaw_inference"], **given}})["inference"]
+    assert (made["endpoint"]["timeout"], made["route"]["timeout"]) == (seconds, given.get("timeout", 180))
+
+
 def test_no_secret_is_part_of_a_result():
     assert SECRET not in json.dumps(run(TYPICAL))
     assert SECRET not in json.dumps(run(changed(TYPICAL, "nemoclaw_sandboxes.0.name", "No Name")))

@@ -99,7 +99,7 @@ def remedy(kind: str, endpoint: Endpoint, also_at: list[str], names: Names) -> s
         "model_not_found": f"Set {names.model} to a model that the endpoint serves, or have it serve this one.",
         "not_an_api": f"Set {names.url} to the base of an OpenAI-compatible API, up to and with its /v1.",
         "refused": f"Start the server, or correct host and port in {names.url}; the request is made from this host.",
-        "timeout": f"Check that a firewall lets this host through to {where.hostname}, or give a slow model more time (nemoclaw_inference.timeout).",
+        "timeout": f"Check that a firewall lets this host through to {where.hostname}, or give a slow model more time (nemoclaw_inference.probe_timeout).",
         "tls": f"Put the CA of {where.hostname} into /usr/local/share/ca-certificates and run 'update-ca-certificates', or correct {names.url}.",
         "rate_limited": f"Wait, or use another key in {key}: the endpoint limits the rate of this one.",
         "server_error": f"See the log of the server at {where.hostname}; the request reached it and {names.url} and {key} are not the cause.",

@@ -195,7 +195,7 @@ def _inference(inputs: Inputs) -> dict[str, t.Any]:
             "bridge": network(inputs.variables)["address"],
             "model": chosen["model"],
             "api": (chosen.get("preferred_api") or provider["apis"][0]).partition("-")[2],
-            "timeout": chosen.get("probe_timeout", data["inference"]["probe_timeout"]),
+            "timeout": chosen.get("probe_timeout") or chosen.get("timeout") or data["inference"]["probe_timeout"],
         },
         "provider": {
             "name": provider["name"],
