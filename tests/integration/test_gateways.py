@@ -85,7 +85,7 @@ def test_a_further_user_has_the_gateway_until_taken_out(two):
     assert fleet["h2"].sh("find /home/ops/.config 2>/dev/null | wc -l") == "0"
     # h3, in the same run: a certificate that would run out in 20 days is renewed before
     before = next(change for change in predicted_first(run, "h3") if change["resource"] == f"certificates/{TLS}")
-    assert before["field"] == "expires"
+    assert before["field"] == "expires", before
     assert fleet["h3"].sh(f"openssl x509 -in {TLS}/server/tls.crt -noout -checkend {86400 * 30}; echo $?").endswith("0")
     fleet.await_agent("h3", timeout=300)
 

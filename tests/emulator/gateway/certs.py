@@ -67,7 +67,9 @@ def leaf(ca_key, ca, common, sans=(), client=False):
     usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+    # the authority's own word for its key: the real gateway's is not the usual digest of it
+    issuer = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
     if sans:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(san) for san in sans]), critical=False)
     return key, builder.sign(ca_key, hashes.SHA256())
