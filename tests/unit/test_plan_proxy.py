@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 
 import pytest
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import certificate, proxy
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy, rebinds
 from tests.unit.test_plan import FACTS, TYPICAL, plan, run
 
@@ -145,3 +147,15 @@ def test_no_difference_holds_a_token(tmp_path):
 def test_nginx_is_restarted_where_it_could_not_bind_otherwise(before, after, restarted):
     old, new = (resources({"backends": [LLAMA], **proxy})["proxy"]["config"] for proxy in (before, after))
     assert rebinds(old, new) == restarted
+
+
+def test_an_own_certificate_is_for_the_addresses_of_the_host(tmp_path, monkeypatch):
+    """Also where it listens on all of them: who knows the host by its address alone could not verify it."""
+    monkeypatch.setattr(proxy.network, "local", lambda _trie: ["192.0.2.7", "198.51.100.3"])
+    tls = {"certificate": str(tmp_path / "own.crt"), "key": str(tmp_path / "own.key"), "days": 825}
+    certificate.make(tls, Proxy({"name": "proxy", "listens": [{"address": "0.0.0.0", "port": 11435}, {"address": "127.0.0.1", "port": 11435}]})._addresses())
+    shown = subprocess.run(
+        ["openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", tls["certificate"]], capture_output=True, text=True, check=True
+    ).stdout
+    assert re.findall(r"IP Address:([0-9.]+)", shown) == ["127.0.0.1", "192.0.2.7", "198.51.100.3"]
+    assert "DNS:localhost" in shown

@@ -27,7 +27,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import failure, systemctl
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import listeners
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import listeners, network
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks import ports
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
@@ -135,7 +135,7 @@ class Proxy(Resource):
             return
         self._refuse_strangers()
         if self.desired["tls"]:
-            certificate.make(self.desired["tls"], sorted({listen["address"] for listen in self.desired["listens"]} - {"0.0.0.0", "::"}))
+            certificate.make(self.desired["tls"], self._addresses())
         files, digest = self.wanted()
         folder = self._written(files)
         try:
@@ -148,6 +148,11 @@ class Proxy(Resource):
         if state.get("running") or running(self.socket):
             self._reload(digest, before, "restart" if rebinds(state["files"].get("nginx.conf", ""), files["nginx.conf"]) else "reload")
         self._keep_only(folder)
+
+    def _addresses(self) -> list[str]:
+        """What an own certificate is for beside names: every address of the host, because most clients know no name of it."""
+        there = network.local(Host().text("/proc/net/fib_trie"))
+        return sorted({*there, *(listen["address"] for listen in self.desired["listens"])} - {"0.0.0.0", "::"})
 
     def _group(self) -> int:
         try:
