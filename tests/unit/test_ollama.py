@@ -10,6 +10,7 @@ import json
 import re
 import tarfile
 import threading
+import time
 import typing
 
 import pytest
@@ -19,7 +20,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import smi
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import servers
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama import api, program, server
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import canonical
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel, canonical
 from tests.unit.test_plan import FACTS, plan, run
 
 UNIT = {"name": "ollama.service", "path": "/etc/systemd/system/ollama.service", "state": "active", "enabled": "enabled", "pid": 812, "environment": {}}
@@ -169,6 +170,18 @@ def test_models_that_are_not_there_need_room():
     assert "qwen3.6:35b 24.0 GB + the weights of qwen3.5:9b 6.6 GB = 30.6 GB are to come onto /, which has 20 GB free; 10.6 GB are missing." in refused
     there = [{"name": "qwen3.6:35b", "digest": "", "size_mb": 23000}]
     assert models(plan(given, facts={**facts(L40S, models=there), **room})) == ["qwen3.5:9b", "own:70b", "qwen3.6:35b"]
+
+
+@pytest.mark.parametrize(("chosen", "seconds"), [({}, [120, 300]), ({"load_timeout": 1800}, [120, 1800]), ({"load_timeout": 60}, [60, 60])])
+def test_how_long_a_model_may_take_to_load(chosen, seconds):
+    made = plan({"nemoclaw_inference": {"provider": "ollama"}, "nemoclaw_ollama": chosen, "nemoclaw_sandboxes": []}, facts=facts(L40S))
+    assert resource(made, "ollama_model")["load_timeouts"] == seconds
+
+
+def test_a_model_that_does_not_load_in_time_says_which_time(listening, monkeypatch):
+    monkeypatch.setattr(Answers, "do_POST", lambda _self: time.sleep(3), raising=False)
+    with pytest.raises(ResourceError, match=r"big:latest was not loaded within 1 s\. Give it longer \(nemoclaw_ollama\.load_timeout\)"):
+        OllamaModel({"name": "big", "url": f"http://127.0.0.1:{listening}", "load_timeouts": [1, 1]})._load()
 
 
 def test_a_model_is_pulled_from_a_mirror_under_its_own_name():

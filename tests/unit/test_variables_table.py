@@ -47,6 +47,7 @@ def defaults(blueprint: Blueprint) -> dict[str, t.Any]:
         "nemoclaw_ollama.require_tools": True,
         "nemoclaw_ollama.models[].state": "present",
         **{f"nemoclaw_ollama.{key}": ollama[key] for key in ("port", "context_length", "keep_alive", "stall_timeout")},
+        "nemoclaw_ollama.load_timeout": ollama["load_timeouts"][-1],
         **{f"nemoclaw_vllm.{key}": vllm[key] for key in ("port", "load_timeout", "stall_timeout")},
         "nemoclaw_vllm.gpus": 1,
         **{f"nemoclaw_nim.{key}": nim[key] for key in ("port", "load_timeout", "stall_timeout")},

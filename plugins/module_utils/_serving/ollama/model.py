@@ -118,7 +118,11 @@ class OllamaModel(Resource):
             except Stalled:
                 self.progress.say(f"not loaded within {timeout} s, waiting up to {last} s", at_once=True)
         else:
-            self.server.chat(self.name, last, self.desired.get("keep_alive"))
+            try:
+                self.server.chat(self.name, last, self.desired.get("keep_alive"))
+            except Stalled:
+                remedy = "Give it longer (nemoclaw_ollama.load_timeout), or choose a smaller model."
+                raise Stalled(f"{self.name} was not loaded within {last} s.", remedy) from None
         loaded = self._loaded()
         if self.desired.get("gpu") and loaded and not loaded.get("size_vram"):
             raise OllamaError(f"{self.name} was loaded into the CPU's memory alone.", "See 'journalctl -u ollama' for why the GPU is not used.")

@@ -310,7 +310,10 @@ def _model_resources(chosen: dict[str, t.Any], data: dict[str, t.Any], facts: di
     wanted = {canonical(one["name"]): one for one in _models(chosen)}
     if model:
         wanted.setdefault(canonical(model), {})
-    common = {"url": url, "stall_timeout": chosen.get("stall_timeout", data["stall_timeout"]), "load_timeouts": data["load_timeouts"]}
+    *first, last = data["load_timeouts"]
+    last = chosen.get("load_timeout", last)
+    loads = [*(min(one, last) for one in first), last]
+    common = {"url": url, "stall_timeout": chosen.get("stall_timeout", data["stall_timeout"]), "load_timeouts": loads}
     agents = {"tools": chosen.get("require_tools", True), "warm": True, "gpu": (facts.get("gpu") or {}).get("platform") == "spark"}
     return [
         {
