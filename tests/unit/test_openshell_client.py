@@ -171,6 +171,16 @@ def test_a_command_that_does_not_end(openshell):
     assert run.made[0][1]["timeout"] > 2  # the client's own limit comes after the gateway's
 
 
+def test_a_sandbox_that_is_out_of_reach_for_a_moment(openshell):
+    """Its container was just started again: files are looked at once more, a command is not run twice."""
+    run = Scripted(UNAVAILABLE, (0, "aa  /etc/one\n", ""), UNAVAILABLE, (0, "0600  /etc/one\n", ""))
+    assert inside.digests(openshell(run), "a", ["/etc/one"]) == {"/etc/one": {"sha256": "aa", "mode": "0600"}}
+    run = Scripted(UNAVAILABLE, OK)
+    with pytest.raises(OpenShellError) as error:
+        inside.run(openshell(run), "a", ["touch", "/etc/one"])
+    assert (error.value.kind, len(run.made)) == ("unavailable", 1)
+
+
 @pytest.mark.parametrize(("words", "rc"), [("ls /root", 2), ("touch /usr/x", 1), ("/etc/passwd", 126)])
 def test_a_command_that_fails_is_an_answer(openshell, words, rc):
     assert inside.run(openshell(Scripted(answer("exec", f"-- {words}"))), "a", words.split()).rc == rc

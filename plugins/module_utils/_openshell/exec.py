@@ -15,9 +15,10 @@ _WRITE = 'umask 077 && mkdir -p -- "$(dirname -- "$1")" && cat > "$1.new" && chm
 
 
 def run(
-    client: OpenShell, sandbox: str, argv: list[str], *, env: dict[str, str] | None = None, stdin: str | None = None, workdir: str = "", timeout: int = 60
-) -> Output:
-    """Run C(argv) in the sandbox as its user and return what it gave, whatever its exit status.
+    client: OpenShell, sandbox: str, argv: list[str], *, env: dict[str, str] | None = None, stdin: str | None = None, workdir: str = "", timeout: int = 60,
+    again: bool = False,
+) -> Output:  # fmt: skip
+    """Run C(argv) in the sandbox as its user and return what it gave, whatever its exit status; C(again) where the gateway cannot reach the sandbox now.
 
     Raises OpenShellError when the command could not be run at all, and kind C(timeout) when it did not end within C(timeout) seconds. C(env) appears in
     the process list: no secrets.
@@ -26,7 +27,7 @@ def run(
     if workdir:
         options += ["--workdir", workdir]
     arguments = ("sandbox", "exec", "--name", sandbox, "--no-tty", "--timeout", str(timeout), *options, "--", *argv)
-    output = client.call(*arguments, stdin=stdin, timeout=timeout + 15, check=False, retry=False)
+    output = client.call(*arguments, stdin=stdin, timeout=timeout + 15, check=False, retry=again)
     if output.rc == 124:
         raise OpenShellError("timeout", f"{argv[0]} in the sandbox {sandbox} did not end within {timeout} s", 124, arguments)
     if output.rc == 1 and output.stderr.lstrip().startswith("Error:") and "×" in output.stderr:
@@ -39,15 +40,15 @@ def digests(client: OpenShell, sandbox: str, paths: list[str]) -> dict[str, dict
     """C({path, {sha256, mode}}) of those of the paths that are files in the sandbox."""
     if not paths:
         return {}
-    sums = run(client, sandbox, ["sha256sum", "--", *paths]).stdout
-    modes = run(client, sandbox, ["stat", "-c", "%04a  %n", "--", *paths]).stdout
+    sums = run(client, sandbox, ["sha256sum", "--", *paths], again=True).stdout
+    modes = run(client, sandbox, ["stat", "-c", "%04a  %n", "--", *paths], again=True).stdout
     mode = {path: value for value, _sep, path in (line.partition("  ") for line in modes.splitlines())}
     return {path: {"sha256": value, "mode": mode.get(path, "")} for value, _sep, path in (line.partition("  ") for line in sums.splitlines())}
 
 
 def content(client: OpenShell, sandbox: str, path: str) -> str:
     """The text of a file in the sandbox; empty when it cannot be read."""
-    return run(client, sandbox, ["cat", "--", path]).stdout
+    return run(client, sandbox, ["cat", "--", path], again=True).stdout
 
 
 def write(client: OpenShell, sandbox: str, path: str, content: str, mode: str, validate: list[str] | None = None, env: dict[str, str] | None = None) -> None:
