@@ -32,6 +32,14 @@ _LINK = tempfile.TemporaryDirectory(prefix="nemoclaw-collections-")  # gone with
 init_plugin_loader([collections()])  # before anything of the collection is imported: lookups and modules are then found by their full names
 
 
+@pytest.fixture(autouse=True, scope="session")
+def locks(tmp_path_factory):
+    """What is locked is a host's; tests leave nothing on this machine."""
+    from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone
+
+    alone.LOCKS = str(tmp_path_factory.mktemp("locks"))
+
+
 @pytest.fixture
 def openshell(tmp_path, monkeypatch):
     """A function that makes a client whose calls are answered by ``run``; its owner is the user of the tests, at home in a directory of the test."""

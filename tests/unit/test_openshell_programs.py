@@ -492,3 +492,11 @@ def test_a_copy_that_cannot_be_made_stops_the_upgrade(gateway, tmp_path):
     (tmp_path / "s/backups").write_text("no directory")
     with pytest.raises(ResourceError, match=r"mkdir --parents: .*Free space in"):
         gateway.backup("20260101T000000Z-0.0.101", 3)
+
+
+def test_a_gateway_whose_unit_goes_while_all_are_looked_for(tmp_path, monkeypatch):
+    """Another host of the inventory on the same machine is offboarded."""
+    monkeypatch.setattr(services.units, "UNIT_DIR", str(tmp_path))
+    (tmp_path / "gone-gateway.service").symlink_to("nowhere")
+    (tmp_path / "here-gateway.service").write_text(f"[Service]\nExecStart={tmp_path}/openshell-gateway --config x\n")
+    assert [service.name for service in services.Service.all(str(tmp_path))] == ["here"]

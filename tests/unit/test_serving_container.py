@@ -28,12 +28,6 @@ DESIRED = {"name": "model", "image": "image:1", "command": ["serve"], "publish":
 REVISION = "e89b16eb"
 
 
-@pytest.fixture(autouse=True)
-def locks(tmp_path, monkeypatch):
-    (tmp_path / "locks").mkdir()
-    monkeypatch.setattr(alone, "LOCKS", str(tmp_path / "locks"))
-
-
 def state(**more):
     found = {"ours": True, "spec": Container(DESIRED).spec, "state": "running", "restart": "unless-stopped", "secrets": "as they are", "interrupted": False}
     return {**found, "models": ["m"], **more}

@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import settings
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import replace
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import properties, systemctl
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SOCKET, ask, mask_url
@@ -161,6 +162,9 @@ class Engine(Resource):
             )
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        alone.apply(self, "nemoclaw-engine", state, self._apply)
+
+    def _apply(self, state: dict[str, t.Any]) -> None:
         after, record = self._wanted(state)
         different = settings.differing(state["settings"], after)
         verb = self._verb(state, different) if state["active"] else ""

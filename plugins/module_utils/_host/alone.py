@@ -12,6 +12,9 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 
+if t.TYPE_CHECKING:
+    from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Resource
+
 LOCKS = "/run"
 
 
@@ -34,3 +37,11 @@ def alone(name: str) -> t.Iterator[bool]:
         yield taken
     finally:
         os.close(lock)
+
+
+def apply(resource: Resource, name: str, state: dict[str, t.Any], make: t.Callable[[dict[str, t.Any]], None]) -> None:
+    """C(make) the resource from its state, unless somebody who was waited for has made it meanwhile."""
+    with alone(name) as waited:
+        if waited and not resource.diff(state := resource.read()):
+            return
+        make(state)

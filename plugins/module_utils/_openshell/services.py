@@ -8,6 +8,7 @@ They are found by their units, whoever made them, since a program is shared by a
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import http.client
 import json
@@ -49,7 +50,10 @@ class Service:
     @classmethod
     def all(cls, bin_dir: str) -> list[Service]:
         """Every gateway that runs from the directory."""
-        found = [cls(path) for path in sorted(glob.glob(os.path.join(units.UNIT_DIR, f"*{unit_name('', 'gateway')}")))]
+        found = []
+        for path in sorted(glob.glob(os.path.join(units.UNIT_DIR, f"*{unit_name('', 'gateway')}"))):
+            with contextlib.suppress(FileNotFoundError):  # offboarded since it was listed
+                found.append(cls(path))
         return [service for service in found if service.command[:1] == [os.path.join(bin_dir, GATEWAY)]]
 
     def _option(self, name: str) -> str:

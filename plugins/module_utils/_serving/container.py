@@ -18,8 +18,7 @@ import time
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client import EngineError, EngineUnavailable, connect, docker, translated
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import secret_file
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.alone import alone
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone, secret_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SPEC
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
@@ -131,10 +130,7 @@ class Container(Resource):
     # --- making it so ---------------------------------------------------------------------------------------------------------------------
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
-        with alone(self.name) as waited:
-            if waited and not self.diff(state := self.read()):
-                return
-            self._apply(state)
+        alone.apply(self, self.name, state, self._apply)
 
     def _apply(self, state: dict[str, t.Any]) -> None:
         if not self.absent and not state.get("ours", True):

@@ -15,6 +15,7 @@ import subprocess
 import tarfile
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import sha256
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.download import Source, download
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import version as number
@@ -88,6 +89,9 @@ class Program(Resource):
         return self.compare(state, {"archive" if self.desired["sha256"] else "release": self.contents})
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        alone.apply(self, "nemoclaw-ollama", state, self._apply)
+
+    def _apply(self, state: dict[str, t.Any]) -> None:
         if self.absent:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.program)

@@ -15,7 +15,7 @@ import shutil
 import time
 import typing as t
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import units
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import alone, units
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.command import call
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import replace
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import listeners
@@ -93,6 +93,9 @@ class OllamaServer(Resource):
         return changes
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
+        alone.apply(self, "nemoclaw-ollama", state, self._apply)
+
+    def _apply(self, state: dict[str, t.Any]) -> None:
         if self.absent:
             self._remove(state)
             return
