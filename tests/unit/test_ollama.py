@@ -335,6 +335,8 @@ def test_settings_are_words_of_a_unit_file():
 
 def test_names_have_a_tag():
     assert [canonical(name) for name in ("one", "one:8b", "host:5000/a/one")] == ["one:latest", "one:8b", "host:5000/a/one:latest"]
+    assert [canonical(name) for name in ("library/one", "registry.ollama.ai/library/one:8b")] == ["one:latest", "one:8b"]
+    assert [canonical(name) for name in ("registry.ollama.ai/team/one", "hf.co/library/one")] == ["team/one:latest", "hf.co/library/one:latest"]
 
 
 @pytest.mark.parametrize(("name", "link"), [("../../etc/passwd", ""), ("lib/x", "../../../etc"), ("bin/x", "/etc/shadow")])
@@ -462,3 +464,21 @@ def test_a_removal_that_was_interrupted_goes_on(tmp_path):
     ours.apply(ours.read(), ours.diff(ours.read()))
     assert not libraries.exists()
     assert not ours.diff(ours.read())
+
+
+@pytest.mark.parametrize(("name", "there"), [("Library/Tiny:1", True), ("registry.ollama.ai/library/tiny:1", True), ("hf.co/library/tiny:1", False)])
+def test_a_model_by_another_spelling_of_its_name(monkeypatch, name, there):
+    """As a real Ollama lists it; it takes all of these for one, and would be asked to pull it at every run."""
+    found = OllamaModel({"name": name, "url": "http://127.0.0.1:1"})
+    monkeypatch.setattr(found.server, "models", lambda: [{"name": "tiny:1", "digest": "0a", "size": 1}])
+    monkeypatch.setattr(found.server, "loaded", lambda: [{"name": "tiny:1"}])
+    assert (found.diff(found.read()) == []) == there
+    assert found.read().get("loaded", False) == there
+
+
+def test_a_model_that_does_not_appear(monkeypatch):
+    found = OllamaModel({"name": "tiny", "url": "http://127.0.0.1:1", "stall_timeout": 1})
+    monkeypatch.setattr(found.server, "models", lambda: [{"name": "other:latest", "digest": "0a", "size": 1}])
+    monkeypatch.setattr(found.server, "pull", lambda *_arguments: None)
+    with pytest.raises(ResourceError, match="tiny:latest was pulled, and Ollama does not list it"):
+        found.apply(found.read(), found.diff(found.read()))

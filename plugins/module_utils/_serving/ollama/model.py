@@ -15,8 +15,13 @@ TRIES = 3  # of a pull that stalls; each goes on where the one before ended
 
 
 def canonical(name: str) -> str:
-    """The name as Ollama lists it: with a tag."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    """The name as Ollama lists it: with a tag, without its own registry and the namespace that it means anyway."""
+    *where, last = name.split("/")
+    if len(where) == 2 and where[0].lower() == "registry.ollama.ai":
+        where = where[1:]
+    if len(where) == 1 and where[0].lower() == "library":
+        where = []
+    return "/".join([*where, last if ":" in last else f"{last}:latest"])
 
 
 class OllamaModel(Resource):
@@ -44,7 +49,7 @@ class OllamaModel(Resource):
 
     def read(self) -> dict[str, t.Any]:
         try:
-            found = next((one for one in self.server.models() if one["name"] == self.name), None)
+            found = self._of(self.server.models())
             if found is None:
                 return {}
             tools = self.server.capabilities(self.name) if self.desired.get("tools") and not self.absent else None
@@ -78,6 +83,8 @@ class OllamaModel(Resource):
         if fields & {"state", "digest"}:
             self._pull()
             state = self.read()
+            if not state:
+                raise OllamaError(f"{self.name} was pulled, and Ollama does not list it.", "Name it as 'ollama list' does.")
         if not state["tools"]:
             raise OllamaError(f"{self.name} cannot call tools, which agents need.", "Choose another model, or set nemoclaw_ollama.require_tools: false.")
         if self.desired["state"] == "loaded" or (self.desired.get("warm") and fields & {"state", "digest"}):
@@ -105,7 +112,11 @@ class OllamaModel(Resource):
         self.progress.fetched(pulled.completed, pulled.total)
 
     def _loaded(self) -> dict[str, t.Any] | None:
-        return next((one for one in self.server.loaded() if one["name"] == self.name), None)
+        return self._of(self.server.loaded())
+
+    def _of(self, models: list[dict[str, t.Any]]) -> dict[str, t.Any] | None:
+        """This one; to Ollama, names that differ in case are one, and it keeps the first."""
+        return next((one for one in models if one["name"].lower() == self.name.lower()), None)
 
     def _load(self) -> None:
         """A real request; a second, longer time where the first is not enough for a large model."""
