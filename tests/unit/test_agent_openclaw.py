@@ -194,7 +194,7 @@ def base_image() -> str:
 def build(base: str, version: str, tag: str) -> subprocess.CompletedProcess:
     arguments = ["--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"VERSION_MIN={version}"]
     return subprocess.run(
-        ["docker", "build", "--network", "none", "--tag", tag, *arguments, str(AGENT)],
+        ["docker", "build", "--force-rm", "--network", "none", "--tag", tag, *arguments, str(AGENT)],
         capture_output=True, text=True, timeout=300, check=False, env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "DOCKER_BUILDKIT": "0"},
     )  # fmt: skip
 
