@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import typing as t
 
 from ansible import constants as C
@@ -176,7 +177,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def _redacted(secrets: t.Any) -> t.Any:
-    """Names of secrets, with C(set) for a text that is there: a plan never sees a value."""
+    """Names of secrets, with C(set) for each word of a text that is there: a plan sees its form, never a value."""
     if not isinstance(secrets, dict):
         return type(secrets)()
-    return {str(name): ("set" if str(value) else "") if isinstance(value, str) else type(value)() for name, value in secrets.items()}
+    return {str(name): re.sub(r"\S+", "set", str(value)) if isinstance(value, str) else type(value)() for name, value in secrets.items()}

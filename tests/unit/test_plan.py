@@ -393,6 +393,8 @@ REFUSED = [
     ("nemoclaw_credentials", {}, "nemoclaw_credentials.COMPATIBLE_API_KEY", "is missing or empty", "vault or the environment"),
     ("nemoclaw_credentials.COMPATIBLE_API_KEY", "", "nemoclaw_credentials.COMPATIBLE_API_KEY", "is missing or empty", "vault"),
     ("nemoclaw_credentials.COMPATIBLE_API_KEY", 7, "nemoclaw_credentials.COMPATIBLE_API_KEY", "the value is ", ""),
+    ("nemoclaw_credentials.COMPATIBLE_API_KEY", f"{SECRET}\n", "nemoclaw_credentials.COMPATIBLE_API_KEY", "the value does not have", "printf"),
+    ("nemoclaw_credentials.COMPATIBLE_API_KEY", f" {SECRET}", "nemoclaw_credentials.COMPATIBLE_API_KEY", "the value does not have", "printf"),
     ("nemoclaw_credentials", SECRET, "nemoclaw_credentials", "", ""),
     ("nemoclaw_gateway.name", "a_b", "nemoclaw_gateway.name", "right form", "lower-case"),
     ("nemoclaw_gateway.name", "a" * 31, "nemoclaw_gateway.name", "31 characters", ""),
