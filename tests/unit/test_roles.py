@@ -63,15 +63,19 @@ def test_nothing_gathers_facts_that_nobody_uses():
         assert [play.get("gather_facts") for play in read(playbook)] == [False] * len(read(playbook)), playbook.name
 
 
+PROXY = {"resources": [{"resource": "unit"}, {"resource": "secret"}]}
+
+
 @pytest.mark.parametrize(
     ("proxy", "pending", "changes", "refused"),
     [
-        ({"resources": []}, False, [], False),
+        (PROXY, False, [], False),
         ({}, False, [], True),
-        ({"resources": []}, True, [], True),
-        ({"resources": []}, False, [("inference", "credentials")], False),  # the provider has the next token already
-        ({"resources": []}, False, [("inference", "model"), ("inference", "credentials")], True),
-        ({"resources": []}, False, [("sandbox/assistant", "state")], False),
+        ({"resources": [{"resource": "absent"}]}, False, [], True),  # a proxy that is to go has no token
+        (PROXY, True, [], True),
+        (PROXY, False, [("inference", "credentials")], False),  # the provider has the next token already
+        (PROXY, False, [("inference", "model"), ("inference", "credentials")], True),
+        (PROXY, False, [("sandbox/assistant", "state")], False),
     ],
 )
 def test_a_rotation_that_was_interrupted_goes_on(proxy, pending, changes, refused):
