@@ -169,7 +169,7 @@ def test_a_file_that_is_refused_is_not_written(tmp_path):
 
 
 @pytest.fixture
-def engine(tmp_path, monkeypatch, request):
+def engine(tmp_path, monkeypatch):
     """An engine at a socket that answers what is in the mapping, and 404 else; the mapping."""
     answers = {}
 
@@ -199,10 +199,10 @@ def engine(tmp_path, monkeypatch, request):
     unit = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "InvocationID": "1", "ConsistsOf": ""}
     monkeypatch.setattr(daemon, "service", lambda: unit)
     server = Server(path, Handler)
-    request.addfinalizer(server.server_close)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    request.addfinalizer(server.shutdown)
-    return answers
+    yield answers
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_container_that_ends_while_the_others_are_asked(engine):
