@@ -40,7 +40,9 @@ options:
     choices: [auto, completions, responses, messages]
     default: auto
   timeout:
-    description: Seconds that the model has for each answer.
+    description:
+      - Seconds that the model has for each answer.
+      - Within them a status 429, 502, 503 or 504 is waited out twice, as long as the server asks for (C(Retry-After)).
     type: int
     default: 60
   also_at:

@@ -216,12 +216,38 @@ def test_json_of_another_shape():
 @pytest.mark.parametrize(
     ("status", "kind"), [(500, "server_error"), (503, "server_error"), (429, "rate_limited"), (400, "server_error"), (403, "unauthorized")]
 )
-def test_statuses(status, kind):
+def test_statuses(status, kind, monkeypatch):
+    monkeypatch.setattr(serving, "PAUSES", (0, 0))
     with serving_by(lambda *_request: (status, '{"error": {"message": "out of memory"}}')) as server:
         found = ask(server.base)
     assert (found["failure"], found["status"]) == (kind, status)
     assert "out of memory" in found["detail"]
     assert found["remedy"]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_status_that_passes_is_waited_out_as_long_as_the_server_asks(status):
+    refusals = iter([("Retry-After", "1")])
+
+    def answer(path, headers, body):
+        refusal = next(refusals, None) if path.endswith("/chat/completions") else None
+        return (status, '{"error": {"message": "slow down"}}', refusal) if refusal else openai(path, headers, body)
+
+    with serving_by(answer) as server:
+        started = time.monotonic()
+        found = ask(server.base, api="completions")
+    assert (found["ok"], found["failure"]) == (True, "")
+    assert time.monotonic() - started >= 1
+    assert found["latency_ms"] < 1000
+
+
+def test_a_wait_that_is_longer_than_the_time_there_is_ends_it_at_once():
+    with serving_by(lambda *_request: (429, '{"error": {"message": "slow down"}}', ("Retry-After", "200"))) as server:
+        started = time.monotonic()
+        found = ask(server.base, api="completions", timeout=100)
+    assert (found["failure"], found["status"]) == ("rate_limited", 429)
+    assert time.monotonic() - started < 5
+    assert len([path for path, _headers, _body in server.seen if path.endswith("/chat/completions")]) == 1
 
 
 def closed_port():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import errno
 import html
 import json
@@ -15,6 +16,7 @@ import time
 import typing as t
 from urllib.parse import quote, urlsplit
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.manifests import retry_after
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import DIRECT, is_loopback
 
 try:
@@ -28,6 +30,8 @@ MAX_TOKENS = 256  # room for a model that thinks first
 MAX_BYTES = 1 << 20
 BLOCK = 128  # bytes; small, because a slow answer is looked at only between two blocks
 CONNECT_TIMEOUT = 10  # seconds
+PASSING = (429, 502, 503, 504)  # a fleet that asks at once is limited, a server behind a balancer is restarted
+PAUSES = (2, 6)  # seconds between tries where the server names none
 NO_SUCH_MODEL = "nemoclaw-no-such-model"
 WRONG_MODEL = re.compile(
     r"model[^.]{0,120}(not found|not exist|unknown|invalid|not available|not supported|no access|not a valid|not deployed)|"
@@ -37,13 +41,17 @@ WRONG_MODEL = re.compile(
 
 
 class Failure(Exception):
-    """Why an endpoint cannot be used: C(kind) as RETURN of endpoint_probe lists them, a sentence, and the HTTP status if there was one."""
+    """Why an endpoint cannot be used: C(kind) as RETURN of endpoint_probe lists them, a sentence, and the HTTP status if there was one.
+
+    C(retry_after) is the header of that name, as it came.
+    """
 
     def __init__(self, kind: str, detail: str, status: int | None = None) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
         self.status = status
+        self.retry_after = ""
 
 
 class Answer(t.NamedTuple):
@@ -100,7 +108,19 @@ class Endpoint:
         return self._call("GET", f"{self.base}/models", self._bearer(), None, min(self.timeout, CONNECT_TIMEOUT))
 
     def ask(self, api: str, model: str) -> Answer:
-        """Have the model answer. Raises Failure."""
+        """Have the model answer. A status that passes is waited out while C(timeout) lasts, as long as the server asks for. Raises Failure."""
+        deadline = time.monotonic() + self.timeout
+        for pause in PAUSES:
+            try:
+                return self._ask(api, model)
+            except Failure as failure:
+                wait = retry_after(failure.retry_after, datetime.datetime.now(datetime.timezone.utc), pause)
+                if failure.status not in PASSING or time.monotonic() + wait > deadline:
+                    raise
+            time.sleep(wait)
+        return self._ask(api, model)
+
+    def _ask(self, api: str, model: str) -> Answer:
         url = f"{self.base}/{APIS[api]}"
         started = time.monotonic()
         body = self._ask_messages(url, model) if api == "messages" else self._ask_openai(api, url, model)
@@ -139,7 +159,7 @@ class Endpoint:
             with requests.request(
                 method, url, json=body, auth=_Headers(headers), timeout=limits, verify=self.verify, proxies=self.proxies, allow_redirects=False, stream=True
             ) as response:
-                return _parse(url, response.status_code, response.headers.get("location", ""), _read(response, deadline, url, timeout))
+                return _parse(url, response.status_code, response.headers, _read(response, deadline, url, timeout))
         except requests.exceptions.RequestException as error:
             failure = unreachable(error, url, limits)
         if failure.kind == "timeout" and url.startswith("https:") and _speaks_plain_http(url):
@@ -169,7 +189,7 @@ def _read(response: requests.Response, deadline: float, url: str, timeout: float
     return body
 
 
-def _parse(url: str, status: int, location: str, raw: bytes) -> dict:
+def _parse(url: str, status: int, headers: t.Mapping[str, str], raw: bytes) -> dict:
     """The JSON object of an answer. Raises Failure for every other answer."""
     text = raw.decode("utf-8", errors="replace")
     try:
@@ -178,7 +198,9 @@ def _parse(url: str, status: int, location: str, raw: bytes) -> dict:
         body = None
     if status == 200 and isinstance(body, dict) and not body.get("error"):
         return body
-    raise classify(url, status, location, text, isinstance(body, dict))
+    failure = classify(url, status, headers.get("location", ""), text, isinstance(body, dict))
+    failure.retry_after = headers.get("retry-after", "")
+    raise failure
 
 
 def classify(url: str, status: int, location: str, text: str, is_json: bool) -> Failure:
