@@ -72,6 +72,10 @@ class Host:
         """Run a shell script as root; returns its standard output, stripped."""
         return self.exec("sh", "-c", script, **options).stdout.strip()
 
+    def await_port(self, port: int, timeout: float = 120) -> None:
+        """Wait until something listens on a TCP port of the host."""
+        self.sh(f"until ss -ltnH 'sport = :{port}' | grep --quiet .; do sleep 0.1; done", timeout=timeout)
+
     def write_file(self, path: str, text: str, mode: str = "0644", owner: str = "root:root") -> None:
         quoted = shlex.quote(path)
         self.sh(f"mkdir -p $(dirname {quoted}) && cat > {quoted} && chmod {mode} {quoted} && chown {owner} {quoted}", input=text)

@@ -145,7 +145,8 @@ def test_endpoint_that_does_not_answer(fresh, impatient_blueprint):
     """Every way an endpoint can be wrong, each on the same fresh host: each its message with a remedy, and a host that is as it was."""
     host = fresh["h1"]
     host.write_file("/run/servers.py", SERVERS)
-    host.sh("systemd-run --quiet --unit=bed-servers python3 /run/servers.py; sleep 1")
+    host.sh("systemd-run --quiet --unit=bed-servers python3 /run/servers.py")
+    host.await_port(8202)
     hosts = {
         name: {
             "ansible_host": host.address,

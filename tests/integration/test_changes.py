@@ -40,7 +40,8 @@ def changes_made(fleet: Fleet, expected: dict[str, set[str]], **variables):
 @pytest.fixture
 def host_files(onboarded):
     """A file server on h2 that its sandbox may reach once the policy says so."""
-    onboarded["h2"].sh(f"systemd-run --quiet --collect --unit=bed-files --working-directory=/run/lock python3 -m http.server {PORT}; sleep 1")
+    onboarded["h2"].sh(f"systemd-run --quiet --collect --unit=bed-files --working-directory=/run/lock python3 -m http.server {PORT}")
+    onboarded["h2"].await_port(PORT)
     yield
     onboarded["h2"].sh("systemctl stop bed-files")
 

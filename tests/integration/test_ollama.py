@@ -45,14 +45,12 @@ OLLAMA = {
     "nemoclaw_inference": {"provider": "ollama", "model": "tiny-agent"},
     "nemoclaw_ollama": {"registry": "127.0.0.1:5001", "insecure": True},
 }
-STRANGER = (
-    "HOME=/root OLLAMA_HOST=0.0.0.0 setsid ollama serve >/dev/null 2>&1 < /dev/null & for _ in $(seq 600); do ss -ltn | grep -q :11434 && exit; sleep 0.1; done"
-)
+STRANGER = "HOME=/root OLLAMA_HOST=0.0.0.0 setsid ollama serve >/dev/null 2>&1 < /dev/null &"
 
 
 def answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2):
+        with urllib.request.urlopen(url, timeout=5):
             return True
     except OSError:
         return False
@@ -223,6 +221,7 @@ def listens(host: Fleet) -> set[str]:
 
 def test_a_stranger_is_named_and_left_alone(host):
     host["h1"].sh(STRANGER)
+    host["h1"].await_port(11434)
     found = host.play("onboard.yml")
     assert found.rc != 0
     pid = host["h1"].sh("pgrep -x ollama")
@@ -237,7 +236,8 @@ def test_one_that_listens_everywhere_is_rebound(host):
     h1.sh("useradd --system --create-home --home-dir /usr/share/ollama ollama")
     h1.write_file("/etc/systemd/system/ollama.service", UNIT)
     h1.write_file("/etc/systemd/system/ollama.service.d/override.conf", WIDE)
-    h1.sh("systemctl daemon-reload && systemctl enable --now --quiet ollama && sleep 1")
+    h1.sh("systemctl daemon-reload && systemctl enable --now --quiet ollama")
+    h1.await_port(11434)
     assert answers(f"http://{h1.address}:11434/api/version")
     check = host.play("onboard.yml", check=True, diff=True)
     assert {"ollama/ollama.service", "model/tiny-agent:latest"} <= resources(predicted(check, "h1"))
