@@ -41,7 +41,8 @@ class Registry:
 
     def manifest(self, model, tag):
         template = TEMPLATE + ("" if model == "no-tools" else TOOLS)
-        parameters = {"num_thread": 1, "temperature": 0, "stop": ["<|im_end|>"], **({"seed": 1} if tag == "other" else {})}
+        # the most likely token always; the temperature is not the model's to say, Ollama's /v1 takes 1 where a request names none
+        parameters = {"num_thread": 1, "top_k": 1, "stop": ["<|im_end|>"], **({"seed": 1} if tag == "other" else {})}
         layers = [
             self.layer("application/vnd.ollama.image.model", self.weights),
             self.layer("application/vnd.ollama.image.template", template.encode()),
