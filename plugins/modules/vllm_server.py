@@ -86,7 +86,7 @@ options:
     type: int
     default: 16384
   ulimits:
-    description: Limits by name, as C(docker run --ulimit) has them; V(-1) is without limit.
+    description: Limits by name.
     type: dict
     default: {}
   load_timeout:
