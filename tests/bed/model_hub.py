@@ -12,10 +12,13 @@ from pathlib import Path
 
 
 class Hub:
-    """Serves while it is entered; ``asked`` holds method, path and status of every request. Whoever has not the token is refused."""
+    """Serves while it is entered; ``asked`` holds method, path and status of every request. Refuses as the real hub does: whoever has not the token,
 
-    def __init__(self, address: str, model: str, revision: str, directory: Path, token: str):
-        self.model, self.revision, self.token = model, revision, token
+    and the ``strangers``, tokens of accounts that have not accepted the licence.
+    """
+
+    def __init__(self, address: str, model: str, revision: str, directory: Path, token: str, strangers: tuple[str, ...] = ()):
+        self.model, self.revision, self.token, self.strangers = model, revision, token, strangers
         self.files = {path.name: path.read_bytes() for path in directory.iterdir()}
         self.asked: list[tuple[str, str, int]] = []
         self.server = http.server.ThreadingHTTPServer((address, 0), type("Bound", (Handler,), {"hub": self}))
@@ -47,18 +50,30 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, hub = self.path.partition("?")[0], self.hub
-        if self.headers.get("authorization") != f"Bearer {hub.token}":
-            self.answer(401, b'{"error": "Invalid credentials"}', {"X-Error-Code": "GatedRepo"})
+        token = self.headers.get("authorization", "").removeprefix("Bearer ")
+        if token not in ("", hub.token, *hub.strangers):
+            self.refuse(401, "", "Invalid credentials in Authorization header")
+        elif not path.removeprefix("/api/models").startswith(f"/{hub.model}"):
+            self.refuse(404 if token else 401, "RepoNotFound", "Repository not found")
+        elif token in hub.strangers:
+            self.refuse(403, "GatedRepo", f"Access to model {hub.model} is restricted and you are not in the authorized list.")
+        elif not token:
+            self.refuse(401, "GatedRepo", f"Access to model {hub.model} is restricted. You must have access to it and be authenticated to access it.")
         elif path in (f"/api/models/{hub.model}", f"/api/models/{hub.model}/revision/{hub.revision}"):
             self.answer(200, json.dumps(hub.about()).encode())
         elif path.startswith(f"/api/models/{hub.model}/tree/{hub.revision}"):
             self.answer(200, json.dumps(hub.listing()).encode())
         elif (data := hub.files.get(path.removeprefix(f"/{hub.model}/resolve/{hub.revision}/"))) is not None:
             self.answer(200, data, {"ETag": f'"{etag(data)}"', "X-Repo-Commit": hub.revision})
+        elif f"/{hub.revision}" in path:
+            self.refuse(404, "EntryNotFound", "Entry not found")
         else:
-            self.answer(404, b'{"error": "Entry not found"}', {"X-Error-Code": "EntryNotFound"})
+            self.refuse(404, "RevisionNotFound", "Invalid rev id")
 
     do_HEAD = do_GET
+
+    def refuse(self, status: int, code: str, message: str) -> None:
+        self.answer(status, json.dumps({"error": message}).encode(), {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})})
 
     def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.hub.asked.append((self.command, self.path, status))

@@ -8,7 +8,10 @@ import json
 import secrets
 
 import pytest
+import yaml
 
+from tests.bed.model_hub import Hub
+from tests.bed.paths import CHECKOUT, TESTS
 from tests.integration.fleet import ANSWER, Fleet, answer, changed, predicted, resources, unchanged
 
 IMAGE = "vllm-standin:1"
@@ -22,6 +25,7 @@ TOKEN = f"hf_canary{secrets.token_hex(16)}"
 OTHERS = """/opt/tiny-agent/llama-server --model /opt/tiny-agent/tiny-agent.gguf --alias tiny-agent --chat-template-file /opt/tiny-agent/last-user.jinja
 --host 127.0.0.1 --port 8200 --ctx-size 65536 --predict 256 --parallel 1 --threads 1 --temp 0""".replace("\n", " ")
 SERVED = "nvidia/NVIDIA-Nemotron-3-Nano-4B-FP8"
+CATALOGUE = yaml.safe_load((CHECKOUT / "blueprint" / "inference" / "vllm.yaml").read_text())["models"]
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +35,19 @@ def host(fleet):
 
 @pytest.fixture(scope="module")
 def served(fleet, host) -> Fleet:
-    """The fleet's host with a GPU, and the stand-in for vLLM's image."""
+    """The fleet's host with a GPU, the stand-in for vLLM's image, and a hub of which it is asked whether the token is right."""
     fleet.fresh()
     fleet.touched.add(host.name)
     host.install_gpus(driver="580.95.05")
     host.sh(BUILD)
     fleet.of_host[host.name] = {
         "nemoclaw_inference": {"provider": "install-vllm", "max_tokens": 2048},
-        "nemoclaw_vllm": SETTINGS,
         "nemoclaw_credentials": {"HF_TOKEN": TOKEN},
     }
-    return fleet
+    [revision] = (model["revision"] for model in CATALOGUE.values() if model["id"] == SERVED)
+    with Hub(f"{fleet.bed.prefix}.1", SERVED, revision, TESTS / "kit" / "tiny-agent", TOKEN) as fleet.hub:
+        change(fleet, host)
+        yield fleet
 
 
 def container(host) -> dict:
@@ -49,7 +55,19 @@ def container(host) -> dict:
 
 
 def change(served, host, **settings) -> None:
-    served.of_host[host.name]["nemoclaw_vllm"] = {**SETTINGS, **settings}
+    environment = {"HF_ENDPOINT": served.hub.url, **settings.pop("env", SETTINGS["env"])}
+    served.of_host[host.name]["nemoclaw_vllm"] = {**SETTINGS, "env": environment, **settings}
+
+
+def test_a_wrong_token_is_found_before_anything_is_fetched(served, host):
+    change(served, host, image="localhost:1/none:1")
+    served.of_host[host.name]["nemoclaw_credentials"] = {"HF_TOKEN": "hf_wrong"}
+    run = served.play("onboard.yml")
+    change(served, host)
+    served.of_host[host.name]["nemoclaw_credentials"] = {"HF_TOKEN": TOKEN}
+    assert run.recap[host.name]["failed"]
+    assert "Invalid credentials in Authorization header. Set nemoclaw_credentials.HF_TOKEN to a token that is valid." in run.output
+    assert "localhost:1/none" not in host.sh("journalctl --no-pager --unit=docker")
 
 
 def test_one_run(served, host):
@@ -132,13 +150,16 @@ def test_one_that_ends_early_where_there_is_no_room_for_two(served, host):
 
 
 def test_other_settings(served, host):
+    """And the token withdrawn, which this model does not need."""
     before = container(host)["Id"]
     change(served, host, extra_args=["--seed", "7"])
+    served.of_host[host.name]["nemoclaw_credentials"] = {}
     run = served.play("onboard.yml")
     assert run.rc == 0
-    assert changed(run, host.name) == {"vllm/nemoclaw-vllm"}
+    assert changed(run, host.name) == {"vllm/nemoclaw-vllm", "credential//etc/nemoclaw/vllm/hf-token"}
     assert container(host)["Id"] != before
     assert answer(run, host.name) == ANSWER
+    assert host.sh("ls /etc/nemoclaw/vllm") == "api-key"
 
 
 def test_it_goes_and_another_server_is_used_as_it_is(served, host):

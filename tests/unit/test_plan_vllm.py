@@ -103,6 +103,14 @@ def test_a_gated_model_takes_a_token():
         assert argument(made, "--tensor-parallel-size") == "3"
 
 
+def test_a_token_that_was_withdrawn_goes_after_the_server_was_made_without_it():
+    made = server(facts(LINUX))
+    kinds = [one["resource"] for one in made.resources]
+    assert entry(made, "credential") == {"resource": "credential", "path": "/etc/nemoclaw/vllm/hf-token", "state": "absent"}
+    assert kinds.index("credential") > kinds.index("vllm")
+    assert "token_file" not in entry(made, "vllm")
+
+
 @pytest.mark.parametrize(
     ("of", "own", "problem"),
     [

@@ -17,6 +17,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine import manifests
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._headers import Headers
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint
@@ -50,18 +51,6 @@ class Manifest(t.NamedTuple):
     digest: str
     kind: str
     body: dict[str, t.Any]
-
-
-class _Headers(requests.auth.AuthBase if requests else object):
-    """Sets the header as an auth, because requests replaces an Authorization header by what it finds in ~/.netrc."""
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __call__(self, request: t.Any) -> t.Any:
-        if self.value:
-            request.headers["Authorization"] = self.value
-        return request
 
 
 class _Trusting(requests.adapters.HTTPAdapter if requests else object):
@@ -162,9 +151,8 @@ class Registry:
             if verify and (files := sorted(glob.glob(f"{CERTIFICATES}/{glob.escape(host)}/*.crt"))):
                 session.mount("https://", _Trusting(files))
             try:
-                answer = session.get(
-                    url, params=parameters, headers={"Accept": accept}, auth=_Headers(authorization), timeout=LIMITS, verify=verify, stream=True
-                )
+                auth = Headers({"Authorization": authorization} if authorization else {})
+                answer = session.get(url, params=parameters, headers={"Accept": accept}, auth=auth, timeout=LIMITS, verify=verify, stream=True)
                 answer._content = answer.raw.read(LARGEST, decode_content=True)
             except requests.exceptions.RequestException as error:
                 raise self._unreachable(endpoint.unreachable(error, url, LIMITS), host) from None

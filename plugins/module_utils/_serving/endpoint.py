@@ -17,6 +17,7 @@ import typing as t
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.manifests import retry_after
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._headers import Headers
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.url import DIRECT, is_loopback
 
 try:
@@ -60,17 +61,6 @@ class Answer(t.NamedTuple):
     text: str
     model: str
     latency_ms: int
-
-
-class _Headers(requests.auth.AuthBase if requests else object):
-    """Sets headers as an auth, because requests replaces an Authorization header by what it finds in ~/.netrc."""
-
-    def __init__(self, headers: dict[str, str]) -> None:
-        self.headers = headers
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(self.headers)
-        return request
 
 
 class Endpoint:
@@ -157,7 +147,7 @@ class Endpoint:
         limits = (min(timeout, CONNECT_TIMEOUT), timeout)
         try:
             with requests.request(
-                method, url, json=body, auth=_Headers(headers), timeout=limits, verify=self.verify, proxies=self.proxies, allow_redirects=False, stream=True
+                method, url, json=body, auth=Headers(headers), timeout=limits, verify=self.verify, proxies=self.proxies, allow_redirects=False, stream=True
             ) as response:
                 return _parse(url, response.status_code, response.headers, _read(response, deadline, url, timeout))
         except requests.exceptions.RequestException as error:

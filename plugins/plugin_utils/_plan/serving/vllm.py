@@ -284,13 +284,17 @@ def _resources(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[st
         "side_by_side": 2 * _share(variables, found) <= data["full"],
         "remedy": f"See 'docker logs {data['container']}' on the host, and change {NAME} (extra_args, max_model_len, gpu_memory_utilization, load_timeout).",
     }
+    kept = {"resource": "credential", "path": f"{FILES}/hf-token", "credential": token, "owner": user, "group": user, "mode": "0600"}
+    # a token that was withdrawn goes last: until the server was made without it, its container needs the file
+    withdrawn = {"resource": "credential", "path": f"{FILES}/hf-token", "state": "absent"}
     return [
         {"resource": "secret", "path": server["key_file"], "bytes": 32, "owner": "root", "group": "root", "mode": "0600"},
-        *([{"resource": "credential", "path": f"{FILES}/hf-token", "credential": token, "owner": user, "group": user, "mode": "0600"}] if token else []),
+        *([kept] if token else []),
         {"resource": "image", "name": image, "source": "pull", "stall_timeout": stall, **images.mirrors(variables)},
         {"resource": "weights", **weights, **token_file, "cache_dir": cache, "user": user, "image": image, "stall_timeout": stall},
         {"resource": "vllm", **server},
         unit_of(data["container"], blueprint),
+        *([] if token else [withdrawn]),
     ]
 
 
