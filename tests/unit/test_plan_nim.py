@@ -151,13 +151,17 @@ def test_who_pulls():
         "store": "config",
     }
     assert found["image"]["auth"] == {"username": "$oauthtoken", "credential": "NGC_API_KEY"}
+    former = {"resource": "login", "registry": "nvcr.io", "user": "nemoclaw", "state": "absent", "ours": True}
     found = made(on(L40S), {"model": SMALL}, **mirrors)
-    assert "login" not in found
+    assert found["login"] == former
     assert "auth" not in found["image"]
     assert (found["image"]["name"], found["nim"]["image"]) == ("nvcr.io/nim/meta/llama-3.1-8b-instruct:latest",) * 2
     own = {"username": "fleet", "credential": "MIRROR"}
-    found = made(on(L40S), {"model": SMALL, "registry": own}, **mirrors, nemoclaw_credentials={**KEY, "MIRROR": "secret"})
-    assert (found["login"]["registry"], found["login"]["credential"]) == ("mirror.example:5000", "MIRROR")
+    given = {**GIVEN, "nemoclaw_nim": {"model": SMALL, "registry": own}, **mirrors, "nemoclaw_credentials": {**KEY, "MIRROR": "secret"}}
+    resources = plan(given, facts=on(L40S))["serving"]["nim"]["resources"]
+    login, last = (entry for entry in resources if entry["resource"] == "login")
+    assert (login["registry"], login["credential"], last) == ("mirror.example:5000", "MIRROR", former)
+    assert resources.index(last) > max(index for index, entry in enumerate(resources) if entry["resource"] in ("image", "nim"))
 
 
 def test_an_image_of_ones_own():

@@ -272,4 +272,10 @@ def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[
             "load_timeout": chosen.get("load_timeout", data["load_timeout"]),
             "remedy": f"See 'docker logs {data['container']}' on the host, and change {NAME} (env, gpus, load_timeout).",
         },
+        # a mirror has taken over: the key is not for pulls any more
+        *([_former(data, user)] if not login or login["registry"] != data["registry"] else []),
     ]
+
+
+def _former(data: dict[str, t.Any], user: str) -> dict[str, t.Any]:
+    return {"resource": "login", "registry": data["registry"], "user": user, "state": "absent", "ours": True}
