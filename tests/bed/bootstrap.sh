@@ -120,6 +120,7 @@ export OPENSHELL_BIN_DIR
 export PATH=$venv/bin:$PATH
 export ANSIBLE_COLLECTIONS_PATH=$collections ANSIBLE_CONFIG=$checkout/ansible.cfg
 export PYTHONPATH=$checkout:$collections PYTHONPYCACHEPREFIX=$NEMOCLAW_CACHE/pycache
+unset PYTHONDONTWRITEBYTECODE # nothing is written into the checkout, and every start of Ansible would compile all of it for 1.4 CPU-s
 cd "$checkout"
 [ $# -gt 0 ] || { say "ready: $0 COMMAND... runs a command with the tools of $venv"; exit 0; }
 exec "$@"

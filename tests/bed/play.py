@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -18,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .hosts import Bed
-from .paths import CHECKOUT, SSH_KEY
+from .paths import CACHE, CHECKOUT, SSH_KEY
 
 CALLBACKS = Path(__file__).resolve().parent / "callbacks"
-SSH_ARGUMENTS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveInterval=5"
+SSH_ARGUMENTS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveInterval=5 -o ServerAliveCountMax=6"
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,8 +66,7 @@ def play(playbook, inventory, *arguments, limit="", variables=None, check=False,
     argv += ["--extra-vars", json.dumps(variables)] if variables else []
     argv += ["--check"] * check + ["--diff"] * diff
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as record:
-        enabled = ",".join(["record", *filter(None, [os.environ.get("ANSIBLE_CALLBACKS_ENABLED", "nemoclaw.fleet.summary")])])
-        env = {**os.environ, "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": enabled, "PLAY_RECORD": record.name}
+        env = {**os.environ, **callbacks("record", "built"), "PLAY_RECORD": record.name}
         env |= {"ANSIBLE_FORCE_COLOR": "1"} if show and sys.stdout.isatty() else {"ANSIBLE_NOCOLOR": "1"}
         began, lines = time.monotonic(), []
         process = subprocess.Popen(
@@ -91,6 +92,23 @@ def play(playbook, inventory, *arguments, limit="", variables=None, check=False,
             executions.setdefault(entry["host"], []).append(entry["executed"])
     results = [entry for entry in entries if "outcome" in entry]
     return Play(process.returncode, output, time.monotonic() - began, parse_recap(output), results, executions)
+
+
+def callbacks(*names: str) -> dict[str, str]:
+    """The environment in which Ansible has these callbacks of ours besides those it would have."""
+    others = os.environ.get("ANSIBLE_CALLBACKS_ENABLED", "nemoclaw.fleet.summary")
+    return {
+        "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+        "ANSIBLE_CALLBACKS_ENABLED": ",".join([*names, *filter(None, [others])]),
+        "BUILT_MODULES": built_modules(),
+    }
+
+
+def built_modules() -> str:
+    """A directory for the modules of these sources, as this Ansible packs them."""
+    sources = sorted((CHECKOUT / "plugins").rglob("*.py"))
+    content = b"".join(str(path).encode() + path.read_bytes() for path in sources) + f"{sys.prefix} {importlib.metadata.version('ansible-core')}".encode()
+    return str(CACHE / "modules" / hashlib.sha256(content).hexdigest()[:12])
 
 
 def parse_recap(output: str) -> dict[str, dict[str, int]]:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.bed import images
 from tests.bed.paths import CACHE, CHECKOUT
+from tests.bed.play import callbacks
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,7 @@ def tree():
 
 
 def run(argv: list[str]) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "NO_COLOR": "1"}
+    environment = {**os.environ, **(callbacks("built") if argv[0] == "molecule" else {}), "NO_COLOR": "1"}
     return subprocess.run(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200, check=False)
 
 
