@@ -55,6 +55,11 @@ options:
   token_file:
     description: File of the host for the token, readable by O(user) only.
     type: path
+  obsolete_files:
+    description: Files of the host that go once the server runs without them, such as that of a token which is not given any more.
+    type: list
+    elements: path
+    default: []
   user:
     description: User of the host that the weights belong to.
     type: str
@@ -163,6 +168,7 @@ ARGUMENTS = {
     "key_file": {"type": "path", "default": "/etc/nemoclaw/vllm/api-key", "no_log": False},
     "token": {"type": "str", "no_log": True},
     "token_file": {"type": "path", "no_log": False},
+    "obsolete_files": {"type": "list", "elements": "path", "default": []},
     "user": {"type": "str", "default": "nemoclaw"},
     "weights": {"type": "dict", "options": WEIGHTS},
     "publish": {"type": "dict", "options": PUBLISH},

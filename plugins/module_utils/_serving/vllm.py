@@ -58,4 +58,5 @@ def resources(desired: dict[str, t.Any], token: str) -> list[Resource]:
     if desired["state"] == "absent":
         return [VllmServer(desired), *found]
     weights = {**desired["weights"], "user": user, "image": desired["image"], "token_file": desired.get("token_file")}
-    return [*found, Weights(weights), VllmServer({**desired, "cache_dir": weights["cache_dir"]})]
+    obsolete = (CredentialFile({"path": path, "state": "absent"}, "") for path in desired["obsolete_files"])
+    return [*found, Weights(weights), VllmServer({**desired, "cache_dir": weights["cache_dir"]}), *obsolete]
