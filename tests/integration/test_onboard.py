@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -126,8 +127,9 @@ def test_killed_half_way(fresh):
 
 
 def test_next_run_finishes_and_leaves_the_others_alone(fresh):
-    run = fresh.play("onboard.yml")
+    run = fresh.play("onboard.yml", variables={"nemoclaw_progress_interval": 1})
     assert run.rc == 0
+    assert re.search(r"^\[h3\] (sandbox|agent) assistant: .*, \d+ s of at most \d+ s$", run.output, re.MULTILINE)
     assert unchanged(run, "h1")
     assert unchanged(run, "h2")
     assert "unit/nemoclaw-agent@assistant.service" in changed(run, "h3")

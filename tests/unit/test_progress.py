@@ -63,6 +63,26 @@ def test_the_rate_is_that_of_this_download(monkeypatch):
     assert said == ["5.0 GB of 9.1 GB (54 %), 0 B/s", "5.1 GB of 9.1 GB (56 %), 50 MB/s", "9.1 GB of 9.1 GB (100 %)"]
 
 
+def test_what_tells_nothing_itself_is_told_of_while_it_lasts(monkeypatch):
+    monkeypatch.setattr(progress, "OFTEN", 0.01)
+    one, said, twice = progress.Progress("sandbox a"), [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        if len(said) == 2:
+            twice.set()
+
+    monkeypatch.setattr(one, "say", say)
+    with one.waiting("is made", 300):
+        assert twice.wait(10)
+    told = len(said)
+    threading.Event().wait(0.05)
+    assert len(said) == told
+    assert set(said) <= {f"is made, {second} s of at most 300 s" for second in range(10)}
+    with pytest.raises(OSError, match="gone"), one.waiting("is made", 300):
+        raise OSError("gone")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -11,7 +11,9 @@ import functools
 import os
 import re
 import syslog
+import threading
 import time
+import typing as t
 
 TAG = "nemoclaw"  # journalctl -t nemoclaw -f
 EVERY = 10  # seconds between two lines in the journal
@@ -40,6 +42,27 @@ class Progress:
         syslog.openlog(TAG)
         syslog.syslog(syslog.LOG_INFO, f"{self._what}: {text}")
         syslog.closelog()
+
+    def waited(self, text: str, since: float, longest: float) -> None:
+        """Say for how long something is waited for, since a time of the monotonic clock, and how long it may be."""
+        self.say(f"{text}, {time.monotonic() - since:.0f} s of at most {longest:.0f} s")
+
+    @contextlib.contextmanager
+    def waiting(self, text: str, longest: float) -> t.Iterator[None]:
+        """While it is entered, say so of what tells nothing itself."""
+        ended, began = threading.Event(), time.monotonic()
+
+        def tell() -> None:
+            while not ended.wait(OFTEN):
+                self.waited(text, began, longest)
+
+        thread = threading.Thread(target=tell, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def fetched(self, done: float, total: float) -> None:
         """Say how far a download is, and how fast since the first time; what was there by then came earlier."""

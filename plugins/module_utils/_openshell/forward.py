@@ -10,6 +10,7 @@ import http.client
 import time
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import DIGEST, Unit
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.names import unit_name
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
@@ -87,10 +88,11 @@ class Forward(Resource):
         """Wait until C(ready) answers 200: the port is open long before the service behind it is."""
         path = self.desired.get("ready")
         timeout = self.desired.get("timeout") or 90
-        deadline = time.monotonic() + timeout
+        progress, began = Progress(f"agent {self.desired['sandbox']}"), time.monotonic()
         status = 0
         while path and (status := self.answers(path)) != 200:
-            if time.monotonic() > deadline:
+            progress.waited("has not started yet", began, timeout)
+            if time.monotonic() > began + timeout:
                 raise ResourceError(
                     f"{path} does not answer on port {self.desired['port']} within {timeout} s (HTTP status {status or 'none'}).",
                     f"See `journalctl -u {unit_name(self.desired['gateway'], 'agent', self.desired['sandbox'])}` and `journalctl -u {self.unit.name}`.",

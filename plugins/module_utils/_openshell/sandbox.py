@@ -10,6 +10,7 @@ import json
 import time
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.units import stopped
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell import exec as inside
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell, OpenShellError
@@ -207,10 +208,11 @@ class Sandbox(Resource):
         arguments += [word for key, value in sorted(labels.items()) for word in ("--label", f"{key}={value}")]
         with policy_file(self.desired["policy"]) as path:
             try:
-                self.client.call(
-                    "sandbox", "create", *arguments, "--policy", path, "-o", "json",
-                    env={"OPENSHELL_PROVISION_TIMEOUT": str(self._timeout)}, timeout=2 * self._timeout, retry=False,
-                )  # fmt: skip
+                with Progress(f"sandbox {self.name}").waiting("is made", self._timeout):
+                    self.client.call(
+                        "sandbox", "create", *arguments, "--policy", path, "-o", "json",
+                        env={"OPENSHELL_PROVISION_TIMEOUT": str(self._timeout)}, timeout=2 * self._timeout, retry=False,
+                    )  # fmt: skip
             except OpenShellError as error:
                 if error.kind != "already_exists":
                     self._remove_failed()
@@ -250,9 +252,10 @@ class Sandbox(Resource):
         return ready
 
     def _await(self, done: t.Callable[[t.Any], bool], aim: str) -> None:
-        deadline = time.monotonic() + self._timeout
+        progress, began = Progress(f"sandbox {self.name}"), time.monotonic()
         while not done(found := self.client.find("sandbox", "get", self.name)):
-            if time.monotonic() > deadline:
-                phase = found["phase"] if found else "absent"
+            phase = found["phase"] if found else "absent"
+            progress.waited(f"phase {phase}, is to {aim}", began, self._timeout)
+            if time.monotonic() > began + self._timeout:
                 raise ResourceError(f"The sandbox {self.name} did not {aim} within {self._timeout} s (phase: {phase}).", f"See `openshell logs {self.name}`.")
             time.sleep(0.3)
