@@ -14,7 +14,7 @@ HOSTS = {
     "quick": ("test_offboard", "test_upgrade", "test_gateways", "test_engine", "test_drills"),  # three, with an agent that starts at once
     "single": ("test_enforcement", "test_rebuild", "test_blueprint"),  # one, with that agent
     "served": ("test_ollama", "test_nim", "test_proxy"),  # another one, with servers of its own
-    "recent": ("test_vllm", "test_vllm_cpu"),  # another one, whose engine knows CDI devices
+    "recent": ("test_vllm", "test_vllm_cpu", "test_containerd"),  # another one, whose engine knows CDI devices
 }
 
 

@@ -91,14 +91,15 @@ facts:
     apparmor: {description: Whether AppArmor is on., type: bool}
     disks:
       description:
-        - C(/), the engine's data root and O(disks), each with C(purpose), size and free space, C(mount), C(type) and C(options).
+        - C(/), data and images of the engine, and O(disks), each with C(purpose), size and free space, C(mount), C(type) and C(options).
       type: dict
       sample: {/: {purpose: system, total_gb: 480, free_gb: 301, mount: /, type: ext4, options: []}}
     caches:
       description: O(caches), each with C(free_gb), C(mount) and C(models), the bytes of each one in a Hugging Face cache.
       type: dict
       sample: {/srv/models: {free_gb: 301, mount: /, models: {org/model: 30912345678}}}
-    data_root: {description: Where the engine keeps its data., type: str, sample: /var/lib/docker}
+    data_root: {description: Where the engine keeps data., type: str}
+    image_root: {description: Where images lie., type: str}
     python:
       description: C(version), and in C(modules) the version of each module; empty when missing.
       type: dict

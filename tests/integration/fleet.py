@@ -187,6 +187,11 @@ USER sandbox
         agent = "#!/usr/bin/python3\n" + Path(__file__).with_name("quick_agent.py").read_text()
         self[name].write_file("/root/quick/openclaw", agent, mode="0755")
         self[name].write_file("/root/quick/Dockerfile", self.DOCKERFILE)
+        self.provide(name)
+
+    def provide(self, name: str) -> None:
+        """Have the images in a host's engine, also in one that has lost them."""
+        self[name].load_images(self.LOADED)
         self[name].sh(f"docker build --quiet --tag {self.BASE} /root/quick")
 
 

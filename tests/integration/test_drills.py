@@ -122,7 +122,7 @@ def test_disk_full_during_the_image_build(drilled):
     for name in HOSTS:
         drilled[name].sh("umount /var/lib/docker/tmp")
     for name in HOSTS:
-        says(run, name, "data root /var/lib/docker is full", "docker system df")
+        says(run, name, "disk of /var/lib/docker, where the engine keeps its images, is full", "docker system df")
 
 
 def test_interrupted_at_the_steps_of_role_sandbox(drilled):

@@ -448,6 +448,33 @@ def test_the_data_root_of_an_engine_that_is_off(tmp_path):
     assert storage.data_root(host, {}) == "/var/lib/docker"
 
 
+def test_both_places_of_an_engine_with_containerd_are_judged(host_facts):
+    disks = {**host_facts["disks"], "/var/lib/containerd": {**host_facts["disks"]["/"], "type": "nfs4", "free_gb": 3}}
+    found = failed({**host_facts, "disks": disks, "image_root": "/var/lib/containerd"})
+    assert (found["docker_data"]["severity"], found["docker_data"]["detail"]) == ("error", "/var/lib/containerd is on nfs4 (/)")
+    assert found["docker_data"]["remedy"] == "Put /var/lib/containerd on a local ext4 or xfs ('root' in /etc/containerd/config.toml)."
+    assert found["disk_var_lib_containerd"]["severity"] == "warning"
+
+
+def test_where_containerd_keeps_images(tmp_path):
+    host = Host(str(tmp_path))
+    assert storage.image_root(host, "docker", "/srv/docker") == "/srv/docker"
+    assert storage.image_root(host, "containerd", "/srv/docker") == "/var/lib/containerd"
+    for path, text, root in (
+        ("etc/containerd/config.toml", 'disabled_plugins = ["cri"]\n\n#root = "/no"\n[plugins]\nroot = "/neither"\n', "/var/lib/containerd"),
+        ("etc/containerd/config.toml", "version = 2\nroot = '/data/images'\nstate = '/run/containerd'\n[grpc]\n", "/data/images"),
+        # one that the engine starts itself
+        (
+            "var/run/docker/containerd/containerd.toml",
+            'root = "/srv/docker/containerd/daemon"\nstate = "/var/run/docker/containerd/daemon"\n',
+            "/srv/docker/containerd/daemon",
+        ),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        assert storage.image_root(host, "containerd", "/srv/docker") == root
+
+
 def test_a_credential_helper_that_is_not_there(tmp_path):
     (tmp_path / "home" / "ann" / ".docker").mkdir(parents=True)
     config = tmp_path / "home" / "ann" / ".docker" / "config.json"
@@ -576,6 +603,8 @@ def test_engine_described():
     found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"])
     assert (found["engine"], found["version"], found["storage_driver"], found["data_root"]) == ("docker", "26.1.5+dfsg1", "overlay2", "/var/lib/docker")
     bridge = {"driver": "bridge", "subnets": ["172.17.0.0/16"], "gateway": "172.17.0.1", "interface": "docker0", "mtu": 1500, "gateway_of": ""}
+    assert found["image_store"] == "docker"
+    assert engine.describe({}, {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}, [], [], [], [])["image_store"] == "containerd"
     assert found["networks"]["bridge"] == bridge
     assert found["images"] == ["nf/sandbox:1", "vllm/vllm-openai@sha256:" + "ab" * 32]
     recorded["version"]["Components"][0]["Name"] = "Podman Engine"

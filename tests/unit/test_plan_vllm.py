@@ -143,6 +143,13 @@ def room(images=(), models=None, mount="/var/lib/docker", free_gb=60, cache_gb=4
     return facts(H100, disks=disks, caches={CACHE: {"mount": "/", "free_gb": cache_gb, "models": models or {}}}, docker={"images": list(images)}, **more)
 
 
+def containerd(free_gb):
+    """The facts of one whose engine leaves its images to containerd, on the root file system."""
+    disks = {"/var/lib/docker": {"mount": "/var/lib/docker", "free_gb": 0}, "/var/lib/containerd": {"mount": "/", "free_gb": free_gb}}
+    caches = {CACHE: {"mount": "/srv", "free_gb": 100, "models": {}}}
+    return {"disks": disks, "caches": caches, "image_root": "/var/lib/containerd", "docker": {"images": [], "image_store": "containerd"}}
+
+
 @pytest.mark.parametrize(
     ("of", "own", "problem"),
     [
@@ -152,6 +159,12 @@ def room(images=(), models=None, mount="/var/lib/docker", free_gb=60, cache_gb=4
             {},
             "nvcr.io/nvidia/vllm 34.7 GB (8.9 compressed, 25.8 unpacked) are to come onto /var/lib/docker, which has 30 GB free; 4.7 GB are missing",
         ),
+        (
+            {**room(free_gb=0), **containerd(30)},
+            {},
+            "root in /etc/containerd/config.toml: the image nvcr.io/nvidia/vllm 34.7 GB (8.9 compressed, 25.8 unpacked) are to come onto /, which has 30 GB",
+        ),
+        ({**room(free_gb=0), **containerd(60)}, {}, ""),
         (room(cache_gb=30), {}, f"nemoclaw_vllm.cache_dir: the weights of {WEIGHTS} 30.9 GB are to come onto /, which has 30 GB free; 0.9 GB are missing."),
         (
             room(mount="/", free_gb=60, cache_gb=60),

@@ -10,6 +10,9 @@ import functools
 import os
 import typing as t
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import storage
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import image_store
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 
 try:
@@ -70,11 +73,12 @@ def _client(timeout: float) -> docker.APIClient:
 def refused(what: str, said: str, remedy: str = "", log: str = "") -> EngineError:
     """The error for what the engine said; a full disk is named."""
     if FULL in said.lower():
-        root = connect().info()["DockerRootDir"]
+        info = connect().info()
+        root = storage.image_root(Host(), image_store(info), info["DockerRootDir"])
         remedy = (
             f"Free space there ('df -h {root}' and 'docker system df' show what takes it, 'docker image prune' is safe) and run again: what was made stays."
         )
-        what = f"{what}: the disk of the engine's data root {root} is full"
+        what = f"{what}: the disk of {root}, where the engine keeps its images, is full"
     return EngineError(f"{what}: {said.strip().rstrip('.')}{log or '.'}", remedy)
 
 

@@ -95,6 +95,11 @@ def credential_helper(host: Host, home: str) -> str:
     return next((f"docker-credential-{name}" for name in sorted(filter(None, wanted)) if not host.which(f"docker-credential-{name}")), "")
 
 
+def image_store(info: dict) -> str:
+    """C(containerd) where the engine leaves images to it, as new installations do from Docker 29 on; else C(docker). Pure."""
+    return "containerd" if ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or []) else "docker"
+
+
 def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict], servers: list[dict], images: list[dict]) -> dict:
     """The facts in the engine's answers. Pure."""
     podman = any("podman" in part.get("Name", "").lower() for part in version.get("Components") or [])
@@ -103,6 +108,7 @@ def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[di
         "version": version.get("Version", ""),
         "api_version": version.get("ApiVersion", ""),
         "storage_driver": info.get("Driver", ""),
+        "image_store": image_store(info),
         "data_root": info.get("DockerRootDir", ""),
         "cgroup_driver": info.get("CgroupDriver", ""),
         "cgroup_version": int(info.get("CgroupVersion") or 1),

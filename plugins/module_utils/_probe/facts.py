@@ -53,6 +53,8 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
     packets = [firewall.Packet(wanted["subnet"], wanted["address"], port, interface) for port in wanted["ports"]]
     units = unit_states(said["units"].stdout)
     data_root = storage.data_root(host, docker)
+    image_root = storage.image_root(host, docker.get("image_store", ""), data_root)
+    disks = {"/": "system", image_root: "images", data_root: "engine", **{one["path"]: one["purpose"] for one in options["disks"]}}
     return {
         "system": platform.system(),
         "arch": platform.machine(),
@@ -63,7 +65,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "cpus": len(os.sched_getaffinity(0)),
         "memory_mb": memory["MemTotal"],
         "swap_mb": memory["SwapTotal"],
-        "disks": storage.read(host, {"/": "system", data_root: "engine", **{one["path"]: one["purpose"] for one in options["disks"]}}),
+        "disks": storage.read(host, disks),
         "caches": caches.read(host, options["caches"]),
         "python": {"version": platform.python_version(), "modules": {name: module_version(name) for name in PYTHON_MODULES}},
         "users": {name: account(name) for name in sorted(set(options["users"]))},
@@ -71,6 +73,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "lingering": installed.lingering(host),
         "docker": docker,
         "data_root": data_root,
+        "image_root": image_root,
         "credential_helpers": {name: engine.credential_helper(host, home_of(name)) for name in sorted(set(options["users"]))},
         "openshell": installed.binaries(programs, said),
         "ports": listeners.read(host, options["ports"]),

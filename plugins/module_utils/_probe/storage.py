@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 
 DATA_ROOT = "/var/lib/docker"
+# the configuration of a containerd that the engine has started itself, and of the system's
+CONTAINERD = ("/var/run/docker/containerd/containerd.toml", "/etc/containerd/config.toml")
+CONTAINERD_ROOT = "/var/lib/containerd"
 
 
 def data_root(host: Host, docker: dict) -> str:
     """Where the engine keeps its data, or would keep it if it ran."""
     return docker.get("data_root") or daemon_settings(host).get("data-root") or DATA_ROOT
+
+
+def image_root(host: Host, image_store: str, data_root: str) -> str:
+    """Where the images lie: those that are left to containerd are not in the engine's data root."""
+    if image_store != "containerd":
+        return data_root
+    settings = next((host.text(path) for path in CONTAINERD if host.exists(path)), "")
+    found = re.search(r"""^root\s*=\s*["'](.+)["']""", settings.partition("\n[")[0], re.MULTILINE)
+    return found[1] if found else CONTAINERD_ROOT
 
 
 def daemon_settings(host: Host) -> dict:

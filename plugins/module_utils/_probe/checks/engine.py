@@ -12,7 +12,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.resul
 if t.TYPE_CHECKING:
     from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import Facts, Results
 
-SLOW_STORAGE = ("vfs", "devicemapper")
+SLOW_STORAGE = ("vfs", "devicemapper", "native")
 REPAIR = "set nemoclaw_preflight_repair: [docker]"
 
 

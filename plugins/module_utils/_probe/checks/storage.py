@@ -39,10 +39,16 @@ def inodes(facts: Facts, limits: Facts) -> Results:
 
 
 def docker_data(facts: Facts, limits: Facts) -> Results:
-    """Images and sandboxes lie on a local file system that can be written to and executed from."""
-    found = facts["disks"][facts["data_root"]]
-    kind, where = found["type"], f"{facts['data_root']} is on {found['type']} ({found['mount']})"
-    remedy = "Put the engine's data root on a local ext4 or xfs ('data-root' in /etc/docker/daemon.json)."
+    """Images and sandboxes lie on local file systems that can be written to and executed from."""
+    settings = {facts["data_root"]: "'data-root' in /etc/docker/daemon.json"}
+    settings.setdefault(facts["image_root"], "'root' in /etc/containerd/config.toml")
+    results = [_data(facts, path, f"Put {path} on a local ext4 or xfs ({setting}).") for path, setting in settings.items()]
+    return next((one for one in results if not one[0]["ok"]), results[0])
+
+
+def _data(facts: Facts, path: str, remedy: str) -> Results:
+    found = facts["disks"][path]
+    kind, where = found["type"], f"{path} is on {found['type']} ({found['mount']})"
     wrong = [name for name in found["options"] if name != "nodev"]
     if kind in NETWORKED or kind.startswith("fuse") or wrong:
         return result("docker_data", False, "error", f"{where}{', mounted ' + ','.join(wrong) if wrong else ''}", remedy)

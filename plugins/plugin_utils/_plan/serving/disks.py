@@ -11,10 +11,11 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference i
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem
 
 DATA_ROOT = "nemoclaw_docker.data_root"
+CONTAINERD_ROOT = "root in /etc/containerd/config.toml"
 
 
 class Claim(t.NamedTuple):
-    """C(gb) of something on the file system C(mount) with C(free_gb); C(variable) says where it is put."""
+    """C(gb) of something on the file system C(mount) with C(free_gb); C(variable), or a setting of containerd, says where it is put."""
 
     variable: str
     what: str
@@ -25,12 +26,14 @@ class Claim(t.NamedTuple):
 
 def image(reference: str, compressed: float, unpacked: float, variables: dict[str, t.Any], facts: dict[str, t.Any]) -> t.Iterator[Claim]:
     """An image that is not there yet; C(compressed) is 0 where only the other is known."""
-    root = (variables.get("nemoclaw_docker") or {}).get("data_root") or facts.get("data_root", "")
+    given = (variables.get("nemoclaw_docker") or {}).get("data_root") or facts.get("data_root", "")
+    with_containerd = (facts.get("docker") or {}).get("image_store") == "containerd"
+    root, variable = (facts["image_root"], CONTAINERD_ROOT) if with_containerd else (given, DATA_ROOT)
     disk = (facts.get("disks") or {}).get(root)
     if disk and named(reference) not in (facts.get("docker") or {}).get("images", []):
         sizes = f" ({compressed:g} compressed, {unpacked:g} unpacked)" if compressed else ""
         gb = compressed + unpacked
-        yield Claim(DATA_ROOT, f"the image {split(reference)[0]} {gb:.1f} GB{sizes}", gb, disk["mount"], disk["free_gb"])
+        yield Claim(variable, f"the image {split(reference)[0]} {gb:.1f} GB{sizes}", gb, disk["mount"], disk["free_gb"])
 
 
 def named(reference: str) -> str:
