@@ -162,6 +162,17 @@ def test_other_settings(served, host):
     assert host.sh("ls /etc/nemoclaw/vllm") == "api-key"
 
 
+def test_another_provider_leaves_it_with_its_gpu(served, host):
+    """Also what the engine needs for that."""
+    before = container(host)
+    served.of_host[host.name] = {}
+    run = served.play("onboard.yml")
+    assert run.rc == 0
+    assert f"{host.name}: nemoclaw-vllm of an earlier run runs on port 8000" in " ".join(run.output.split())
+    assert container(host)["State"] == before["State"]
+    assert json.loads(host.read_file("/etc/docker/daemon.json"))["features"]["cdi"]
+
+
 def test_it_goes_and_another_server_is_used_as_it_is(served, host):
     """Weights stay; a server of somebody else's, on the loopback and without a key, is reached through the proxy."""
     host.sh(f"systemd-run --quiet --unit=others {OTHERS}")

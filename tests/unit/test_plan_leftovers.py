@@ -59,6 +59,17 @@ def said(given, on):
     return {error["variable"]: f"{error['problem']} {error['remedy']}" for error in result["errors"]}
 
 
+def test_the_engine_keeps_what_its_gpus_need_until_it_goes():
+    on = after(NIM, "nim", facts(H100))
+    of_nim = plan(NIM, facts=on)["engine"]
+    assert of_nim["daemon"]["settings"]["features"] == {"cdi": True}
+    assert plan(CLOUD, facts=on)["engine"] == of_nim
+    for gone in ({"nemoclaw_prune": True}, {"nemoclaw_nim": {"state": "absent"}}):
+        assert plan({**CLOUD, **gone}, facts=on)["engine"] == plan({**CLOUD, **gone}, facts=facts(H100))["engine"]
+        assert "cdi" not in plan({**CLOUD, **gone}, facts=on)["engine"]
+    assert plan({**CLOUD, "nemoclaw_prune": True}, facts={**on, "gateways": ["nemoclaw", "other"]})["engine"] == of_nim
+
+
 def test_what_the_provider_before_needed_is_named_with_its_remedy():
     on = after(NIM, "nim", facts(H100))
     result = run(CLOUD, facts=on, leftovers_named=True)
@@ -68,7 +79,8 @@ def test_what_the_provider_before_needed_is_named_with_its_remedy():
         "Set nemoclaw_nim: {state: absent} or nemoclaw_prune: true to remove it; to keep it, set nemoclaw_nim: {state: present}."
     )
     assert "nemoclaw-proxy.service of an earlier run runs on port 11435" in proxy
-    assert result["plan"] == plan(CLOUD, facts=facts(H100)), "and the plan is none the worse"
+    found, without = result["plan"], plan(CLOUD, facts=facts(H100))
+    assert {key for key in found if found[key] != without[key]} == {"digest", "engine"}, "and the plan is none the worse"
     assert "warnings" not in run(CLOUD, facts=on), "a role that is used alone knows of its own part only"
     assert "warnings" not in run(NIM, facts=on, leftovers_named=True)
     assert "warnings" not in run({**CLOUD, "nemoclaw_prune": True}, facts=on, leftovers_named=True)

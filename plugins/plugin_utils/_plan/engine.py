@@ -10,6 +10,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import cdi
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import leftovers
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, present
 
 if t.TYPE_CHECKING:
@@ -146,8 +147,16 @@ def of_gpus(inputs: Inputs) -> list[tuple[str, t.Any]]:
 
 
 def wants_toolkit(inputs: Inputs) -> bool:
-    """Whether this run answers for toolkit and CDI devices: where it was asked to, or a sandbox needs them; not on a host without a GPU."""
-    return _asks_for_gpus(inputs.variables) and _gpu(inputs)["status"] == "ok"
+    """Whether this run answers for toolkit and CDI devices: where it was asked to, or a container needs them; not on a host without a GPU."""
+    return (_asks_for_gpus(inputs.variables) or _has_gpus_still(inputs)) and _gpu(inputs)["status"] == "ok"
+
+
+def _has_gpus_still(inputs: Inputs) -> bool:
+    """Whether a model server of an earlier run stays: without its devices it would not be back when the engine is restarted."""
+    variables, facts = inputs.variables, inputs.facts
+    pruned = variables.get(leftovers.PRUNE) and not leftovers.shared(variables, facts)
+    there = [one["kind"] for one in (facts.get("docker") or {}).get("servers") or [] if one["devices"]]
+    return not pruned and any(variables.get(f"nemoclaw_{kind}", {}).get("state") != "absent" for kind in there)
 
 
 def devices(inputs: Inputs, gpu: bool | int | list[str]) -> list[str]:
