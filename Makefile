@@ -5,7 +5,7 @@
 
 RUN := tests/bed/bootstrap.sh
 ARGS ?=
-JOBS ?= $(shell n=$$(nproc); [ $$n -lt 4 ] && echo 2 || echo 4)
+JOBS ?= $(shell n=$$(nproc); [ $$n -lt 4 ] && echo 3 || echo 4)
 
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap bed-images demo demo-down test unit lint sanity replay integration molecule e2e manifest renew bench docs clean
@@ -14,7 +14,7 @@ help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 	@echo
 	@echo "  ARGS=...          further arguments of pytest (test, unit, lint …) or of ansible-playbook (demo)"
-	@echo "  JOBS=...          processes that share the tests of make test (default 4, with fewer than 4 cores 2)"
+	@echo "  JOBS=...          processes that share the tests of make test (default 4, with fewer than 4 cores 3)"
 	@echo "  OPENSHELL_BIN_DIR directory of the real openshell, openshell-gateway and openshell-sandbox. Without it those on PATH are taken,"
 	@echo "                    then those in NEMOCLAW_CACHE/openshell/0.0.106, then the emulator (tests/emulator)."
 	@echo "  NEMOCLAW_CACHE    downloads, images, virtual environments (default ~/.cache/nemoclaw-fleet)"
