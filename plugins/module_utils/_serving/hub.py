@@ -31,12 +31,13 @@ class Refusal(t.NamedTuple):
 
 def ask(hub: str, model: str, revision: str, token: str, variable: str, timeout: float) -> Refusal | None:
     """Ask as a download does, for one small file. C(variable) is what the user calls the token."""
-    url = f"{hub.rstrip('/')}/{model}/resolve/{revision}/{FILE}"
+    hub = hub.rstrip("/")
+    url = f"{hub}/{model}/resolve/{revision}/{FILE}"
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         # the redirect to where the files lie is an answer, and not to be followed with the token
         with requests.head(url, auth=Headers(headers), timeout=timeout, allow_redirects=False) as response:
-            return refusal(response.status_code, response.headers, hub.rstrip("/"), model, revision, variable, bool(token))
+            return refusal(response.status_code, response.headers, hub, model, revision, variable, bool(token))
     except requests.exceptions.RequestException as error:
         found = unreachable(error, url, (timeout, timeout))
         return Refusal("unreachable", found.detail, "Check the way from the host to the hub, or set HF_ENDPOINT and HTTPS_PROXY in nemoclaw_vllm.env.")

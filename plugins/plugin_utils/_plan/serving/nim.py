@@ -220,7 +220,7 @@ def _removal(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[dict[s
         {"resource": "nim", "name": data["container"], "state": "absent"},
         {"resource": "credential", "path": FILE, "state": "absent"},
         {"resource": "login", "registry": data["registry"], "user": user, "state": "absent"},
-        *({"resource": "login", "registry": registry, "user": user, "state": "absent", "ours": True} for registry in sorted(mirrors)),
+        *(_no_login(registry, user) for registry in sorted(mirrors)),
     ]
 
 
@@ -273,9 +273,10 @@ def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[
             "remedy": f"See 'docker logs {data['container']}' on the host, and change {NAME} (env, gpus, load_timeout).",
         },
         # a mirror has taken over: the key is not for pulls any more
-        *([_former(data, user)] if not login or login["registry"] != data["registry"] else []),
+        *([_no_login(data["registry"], user)] if not login or login["registry"] != data["registry"] else []),
     ]
 
 
-def _former(data: dict[str, t.Any], user: str) -> dict[str, t.Any]:
-    return {"resource": "login", "registry": data["registry"], "user": user, "state": "absent", "ours": True}
+def _no_login(registry: str, user: str) -> dict[str, t.Any]:
+    """What an earlier run has kept for a registry goes; what others have kept for it is not looked at."""
+    return {"resource": "login", "registry": registry, "user": user, "state": "absent", "ours": True}
