@@ -151,6 +151,25 @@ def test_a_server_that_ends_again_and_again_is_started_anew_and_its_last_words_a
     assert engine.done == ["restart"]
 
 
+def test_a_log_that_cannot_be_read_hides_nothing(engine, monkeypatch):
+    """Of an engine that sends its logs elsewhere: the failure is one to take the container before back for."""
+
+    def logs(name, tail):
+        raise engine.errors.APIError("500", explanation="configured logging driver does not support reading")
+
+    monkeypatch.setattr(engine, "logs", logs)
+    with pytest.raises(ResourceError, match=r"The container model ended before it answered \(exit code 1\). There is no log of it."):
+        Container({**DESIRED, "health": {"timeout": 5}})._await("model")
+
+
+def test_what_others_have_made_since_stays(monkeypatch):
+    """What is left of ours beside it goes."""
+    removed = []
+    monkeypatch.setattr(container, "remove", removed.append)
+    Container({"name": "model", "state": "absent"})._apply(state(ours=False, spec={}, interrupted=True))
+    assert removed == ["model-trial", "model-before"]
+
+
 def test_a_container_that_somebody_else_removes(engine):
     container.remove("model")
     assert engine.done == ["remove", "remove"]

@@ -136,7 +136,7 @@ class Container(Resource):
         if not self.absent and not state.get("ours", True):
             raise ResourceError(f"The container {self.name} was not made by this collection.", f"Remove it ('docker rm --force {self.name}') and run again.")
         if self.absent:
-            for name in (self.trial, self.name, self.before):
+            for name in (self.trial, *([self.name] if state.get("ours") else []), self.before):
                 remove(name)
             return
         if state.get("interrupted") and state.get("spec") != self.spec:
@@ -187,7 +187,8 @@ class Container(Resource):
             if not inspect(self.before):
                 raise
             raise ResourceError(f"{error.message} {self._restored()}", error.remedy) from error
-        connect().update_container(self.name, restart_policy={"Name": RESTART})
+        with translated(f"The container {self.name} cannot be given its restart policy"):
+            connect().update_container(self.name, restart_policy={"Name": RESTART})
         remove(self.before)
 
     def _try(self) -> None:
@@ -318,13 +319,11 @@ class Container(Resource):
 
     def _failure(self, name: str, problem: str) -> ResourceError:
         tail = self._log(name, LOG_LINES)
-        log = "\nIts log ends with:\n" + "\n".join(f"  {line}" for line in tail) + "\n" if tail else " It wrote no log."
+        log = "\nIts log ends with:\n" + "\n".join(f"  {line}" for line in tail) + "\n" if tail else " There is no log of it."
         return ResourceError(f"The container {name} {problem}.{log}", self._remedy)
 
     def _log(self, name: str, lines: int) -> list[str]:
-        text = connect().logs(name, tail=lines).decode("utf-8", "replace")
-        secrets = [secret_file.read(entry["source"]) for entry in self.desired["secret_files"]]
-        return [line.rpartition("\r")[2].rstrip() for line in serving.mask(text, secrets).splitlines() if line.strip()]
+        return log(name, lines, [secret_file.read(entry["source"]) for entry in self.desired["secret_files"]])
 
 
 # --- containers of the engine -----------------------------------------------------------------------------------------------------------------
@@ -356,18 +355,28 @@ def remove(name: str) -> None:
             time.sleep(PAUSE)
 
 
+def log(name: str, lines: int, secrets: list[str]) -> list[str]:
+    """The last lines that a container wrote, without the secrets; none where the log cannot be read: it has gone, or the engine sends logs elsewhere."""
+    try:
+        with translated(f"The log of {name} cannot be read"):
+            text = connect().logs(name, tail=lines).decode("utf-8", "replace")
+    except EngineError:
+        return []
+    return [line.rpartition("\r")[2].rstrip() for line in serving.mask(text, secrets).splitlines() if line.strip()]
+
+
 def run_once(name: str, image: str, argv: list[str], timeout: float) -> tuple[int, str]:
     """Exit code and log of a command in an image, without network and devices; C(-1) where it takes too long."""
     engine = connect()
     with translated(f"The container {name} cannot be run"):
         engine.create_container(image, argv[1:], name=name, entrypoint=argv[:1], host_config=engine.create_host_config(network_mode="none", init=True))
         engine.start(name)
-    deadline = time.monotonic() + timeout
-    while inspect(name)["State"]["Running"]:
-        if time.monotonic() > deadline:
-            return -1, ""
-        time.sleep(0.2)
-    return inspect(name)["State"]["ExitCode"], engine.logs(name).decode("utf-8", "replace")
+        deadline = time.monotonic() + timeout
+        while inspect(name)["State"]["Running"]:
+            if time.monotonic() > deadline:
+                return -1, ""
+            time.sleep(0.2)
+        return inspect(name)["State"]["ExitCode"], engine.logs(name).decode("utf-8", "replace")
 
 
 def device_requests(devices: list[str], info: dict[str, t.Any]) -> list[t.Any]:
