@@ -584,8 +584,20 @@ def test_unit_of_a_process():
     assert listeners.unit_of(CGROUP_V1) == "llama-server.service"
     assert listeners.unit_of("0::/system.slice/nemoclaw-gateway.service") == "nemoclaw-gateway.service"
     assert listeners.unit_of("0::/system.slice/system-nemoclaw\\x2dagent.slice/nemoclaw-agent@assistant.service") == "nemoclaw-agent@assistant.service"
-    assert listeners.unit_of("0::/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service") == "ollama.service"
-    assert listeners.unit_of("0::/user.slice/user-1000.slice/session-3.scope") == ""
+
+
+@pytest.mark.parametrize(
+    "cgroups",
+    [
+        "0::/user.slice/user-1000.slice/user@1000.service/app.slice/ollama.service",
+        "1:name=systemd:/user.slice/user-1000.slice/user@1000.service/ollama.service",
+        "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-org.gnome.Terminal.slice/vte-spawn-1.scope",
+        "0::/user.slice/user-1000.slice/session-3.scope",
+    ],
+)
+def test_what_a_user_runs_is_of_no_unit_of_the_system(cgroups):
+    """A unit of the same name may be there; and to stop user@1000.service is to end the whole session."""
+    assert listeners.unit_of(cgroups) == ""
 
 
 def test_routes():

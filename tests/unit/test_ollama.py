@@ -112,9 +112,9 @@ def test_it_stays_the_default_whatever_else_somebody_pulls():
         ({"nemoclaw_ollama": {**RELEASE, "checksum": {"aarch64": "a" * 64}}}, facts(), "nemoclaw_ollama.checksum", "the blueprint pins none"),
         (
             {},
-            facts(listeners=[{**MINE, "address": "::", "user": "root", "pid": 4711, "unit": "session-1.scope"}]),
+            facts(listeners=[{**MINE, "address": "::", "user": "root", "pid": 4711, "unit": ""}]),
             "nemoclaw_ollama.port",
-            "11434 is held by ollama (pid 4711, user root, session-1.scope) on ::, which is not ollama.service; it is left alone.",
+            "11434 is held by ollama (pid 4711, user root) on ::, which is not ollama.service; it is left alone.",
         ),
     ],
 )
@@ -123,6 +123,26 @@ def test_what_a_host_cannot_do_is_refused(given, there, variable, problem):
     found = {error["variable"]: error for error in refused.get("errors", [])}
     assert problem in found[variable]["problem"]
     assert found[variable]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("stranger", "stop"),
+    [
+        ({"process": "ollama", "unit": ""}, "Stop it ('kill 4711')"),
+        ({"process": "docker-proxy", "unit": "docker.service"}, "Find the container with 'docker ps --filter publish=11434' and stop it,"),
+    ],
+)
+def test_a_stranger_can_be_used_as_it_is(stranger, stop):
+    """By a provider that takes it."""
+    there = facts(listeners=[{**MINE, "pid": 4711, **stranger}])
+    (error,) = run(GIVEN, facts=there)["errors"]
+    use = "or use it as it is: nemoclaw_inference.provider vllm with the endpoint_url http://127.0.0.1:11434/v1."
+    assert error["remedy"] == f"{stop} {use}"
+    given = {**GIVEN, "nemoclaw_inference": {"provider": "vllm", "endpoint_url": "http://127.0.0.1:11434/v1"}}
+    served = [{"port": 11434, "listeners": [], "key_needed": False, "models": [{"id": "tiny-agent:latest", "max_model_len": 0}]}]
+    made = plan(given, facts={**there, "servers": {**there["servers"], "openai": served}})
+    assert made["inference"]["route"]["model"] == "tiny-agent:latest"
+    assert made["inference"]["key_file"]
 
 
 def test_one_that_is_started_again_while_it_is_looked_at_is_no_stranger(monkeypatch):

@@ -53,10 +53,10 @@ def collides(wanted: str, listening: str) -> bool:
 
 
 def unit_of(cgroups: str) -> str:
-    """The systemd service in /proc/PID/cgroup, of either cgroup version; an empty string when in none."""
+    """The system's service in /proc/PID/cgroup, of either cgroup version; an empty string when in none. Those of a user's own systemd are not the system's."""
     for line in cgroups.splitlines():
         _number, controllers, path = line.split(":", 2)
-        if controllers in ("", "name=systemd"):
+        if controllers in ("", "name=systemd") and "user.slice" not in path.split("/"):
             services = re.findall(r"([^/]+\.service)(?=/|$)", path)
             if services:
                 return services[-1]

@@ -157,10 +157,11 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
     for one in found.get("listeners", []):
         # by its unit too: one that has been started again while the host was probed has another process
         if found.get("port") == wanted and one["pid"] != unit.get("pid") and one["unit"] != unit.get("name"):
-            use = f"Or use it as it is: nemoclaw_inference.provider custom with the endpoint_url http://127.0.0.1:{wanted}/v1."
+            # vllm, because that one is put behind the proxy, whatever it is; of custom ones sandboxes reach none that is on the loopback alone
+            use = f"or use it as it is: nemoclaw_inference.provider vllm with the endpoint_url http://127.0.0.1:{wanted}/v1."
             where = f"{who(one)} on {one['address']}"
             yield Problem(
-                f"{NAME}.port", f"{wanted} is held by {where}, which is not {unit.get('name', 'a service')}; it is left alone.", f"{stop(one, wanted)}. {use}"
+                f"{NAME}.port", f"{wanted} is held by {where}, which is not {unit.get('name', 'a service')}; it is left alone.", f"{stop(one, wanted)} {use}"
             )
             break
     yield from _model_problems(variables, data, facts)
