@@ -95,9 +95,9 @@ facts:
       type: dict
       sample: {/: {purpose: system, total_gb: 480, free_gb: 301, mount: /, type: ext4, options: []}}
     caches:
-      description: O(caches), each with C(free_gb), C(mount) and C(models), the bytes of each one in a Hugging Face cache.
+      description: O(caches), each with C(free_gb), C(mount) and C(models), bytes of each in a Hugging Face cache by revision.
       type: dict
-      sample: {/srv/models: {free_gb: 301, mount: /, models: {org/model: 30912345678}}}
+      sample: {/srv/models: {free_gb: 301, mount: /, models: {org/model: {e89b16eb: 309123}}}}
     data_root: {description: Where the engine keeps data., type: str}
     image_root: {description: Where images lie., type: str}
     python:
@@ -115,7 +115,7 @@ facts:
       type: dict
       sample:
         {cli: /usr/bin/docker, present: true, running: true, error: "", engine: docker, version: 26.1.5, storage_driver: overlay2,
-         data_root: /var/lib/docker, cgroup_driver: systemd, cdi_spec_dirs: [/etc/cdi], runtimes: [runc], containers_running: 3,
+         data_root: /var/lib/docker, cgroup_driver: systemd, cdi_spec_dirs: [/etc/cdi], runtimes: [runc],
          networks: {bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1, interface: docker0, mtu: 1500, gateway_of: ""}},
          sandboxes: [{name: assistant, gateway: nemoclaw, state: running}], images: ["org/image:1"], packages: [docker.io],
          servers: [{kind: nim, name: nemoclaw-nim, state: running, port: 8000}]}
@@ -136,7 +136,7 @@ facts:
     dns:
       description: The name servers of the host and of containers, and what each answered to a name that does not exist.
       type: dict
-      sample: {servers: [10.1.0.1], answers: {10.1.0.1: NXDOMAIN}, container: [10.1.0.1], default_bridge: [10.1.0.1]}
+      sample: {servers: [10.1.0.1], answers: {10.1.0.1: NXDOMAIN}, container: [10.1.0.1]}
     firewall:
       description: Who administers the firewall, and what becomes of a connection from a sandbox to each port of O(network).
       type: dict

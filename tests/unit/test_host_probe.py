@@ -645,10 +645,25 @@ def test_what_is_there_of_models(tmp_path, monkeypatch):
     (tmp_path / "proc" / "self" / "mounts").write_text("/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /home xfs rw 0 0\n")
     (tmp_path / "home").mkdir()
     found = caches.read(Host(str(tmp_path)), ["/srv/models", "~no-such-user/.cache/huggingface"])
-    assert found["/srv/models"]["models"] == {"nvidia/Small": 3000, "own/big/one": 0}
+    assert found["/srv/models"]["models"] == {"nvidia/Small": {"": 3000}, "own/big/one": {"": 0}}
     there, absent = found["/srv/models"], found["~no-such-user/.cache/huggingface"]
     assert (there["mount"], absent["mount"], absent["models"]) == ("/", "/home", {})
     assert there["free_gb"] == os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize // 10**9
+
+
+def test_files_of_a_model_by_the_revision_that_has_them(tmp_path):
+    """A new revision is fetched, whatever there is of the old one; what both have is there."""
+    (tmp_path / "blobs").mkdir()
+    for name, size in {"old": 1, "new": 20, "both": 300, "none": 4000, "half.incomplete": 50000}.items():
+        (tmp_path / "blobs" / name).write_bytes(bytes(size))
+    for revision, names in {"r1": ["old", "both"], "r2": ["new", "both", "gone"]}.items():
+        (tmp_path / "snapshots" / revision / "sub").mkdir(parents=True)
+        for name in names:
+            (tmp_path / "snapshots" / revision / "sub" / f"{name}.bin").symlink_to(f"../../../blobs/{name}")
+    (tmp_path / "snapshots" / "r2" / "copied.json").write_text("{}")
+    found = caches.sizes(str(tmp_path))
+    assert found == {"r1": 301, "r2": 320, "": 54000}
+    assert [caches.of_revision(found, revision) for revision in ("r1", "r2", "r3")] == [54301, 54320, 54000]
 
 
 def test_installations_of_others(tmp_path):

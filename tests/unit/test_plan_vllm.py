@@ -171,9 +171,13 @@ def containerd(free_gb):
             {},
             f"25.8 unpacked) + the weights of {WEIGHTS} 30.9 GB = 65.6 GB are to come onto /, which has 60 GB free; 5.6 GB",
         ),
-        (room(models={WEIGHTS: 20 * 10**9}, cache_gb=5), {}, "10.9 GB (30.9 less 20.0 that are there) are to come onto /, which has 5 GB free"),
+        (
+            room(models={WEIGHTS: {"": 20 * 10**9, "another": 10**10}}, cache_gb=5),
+            {},
+            "10.9 GB (30.9 less 20.0 that are there) are to come onto /, which has 5 GB free",
+        ),
         # what is there, and what nobody knows the size of, is not counted
-        (room(models={WEIGHTS: 30_912_345_678}, cache_gb=0), {}, ""),
+        (room(models={WEIGHTS: {CATALOGUE["models"]["qwen3.6-27b"]["revision"]: 30_912_345_678}}, cache_gb=0), {}, ""),
         (room(images=[CATALOGUE["profiles"]["linux"]["images"]["x86_64"]], free_gb=0), {}, ""),
         (room(free_gb=0), {"image": "registry.example.org/vllm:1"}, ""),
         (room(free_gb=0, data_root=""), {}, ""),

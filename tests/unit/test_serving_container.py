@@ -18,7 +18,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.credential_fi
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.secret_file import SecretFile
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine import SPEC
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, served, weights
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, served
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.nim import NimServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.vllm import VllmServer
@@ -285,10 +285,24 @@ def test_weights_in_one_file(tmp_path, snapshot):
     assert found(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["model-{}-of-00003.safetensors", "model-Q4_K_M-{}-of-00003.gguf"])
+def test_weights_without_an_index_are_there_with_all_their_parts(tmp_path, snapshot, name):
+    """A download that broke off may have lacked the index, too."""
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "consolidated.safetensors").write_text("x")
+    for part in ("00001", "00002", "00003"):
+        (snapshot / name.format(part)).write_text("x")
+        assert bool(found(tmp_path)) == (part == "00003")
+
+
 def test_too_little_room_is_said_before_anything_is_fetched(tmp_path, snapshot):
     (tmp_path / "hub" / "models--org--model" / "blobs").mkdir()
     (tmp_path / "hub" / "models--org--model" / "blobs" / "0a.incomplete").write_bytes(b"x" * 1000)
-    assert weights.size_of(str(tmp_path / "hub" / "models--org--model")) == 1000
+    (tmp_path / "hub" / "models--org--model" / "blobs" / "0b").touch()
+    os.truncate(tmp_path / "hub" / "models--org--model" / "blobs" / "0b", 10**8)
+    other = snapshot.with_name("another")
+    other.mkdir()
+    (other / "model.safetensors").symlink_to("../../blobs/0b")
     wanted = Weights({"name": "org/model", "revision": REVISION, "cache_dir": str(tmp_path), "size_gb": 10**6})
     with pytest.raises(ResourceError, match=r"take 1e\+06 GB, 0.0 GB of them are there, and .* GB are missing"):
         wanted.apply({}, [])

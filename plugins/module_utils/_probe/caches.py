@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
@@ -26,10 +27,10 @@ def expanded(path: str) -> str:
     return f"/home/{found[1:]}" if found.startswith("~") else found
 
 
-def models(host: Host, path: str) -> dict[str, int]:
-    """The bytes of each model's files, those that are on their way included."""
+def models(host: Host, path: str) -> dict[str, dict[str, int]]:
+    """The bytes of each model's files, by revision, see C(sizes)."""
     folders = map(os.path.dirname, host.glob(f"{path}/hub/{PREFIX}*/blobs"))
-    return {os.path.basename(folder)[len(PREFIX) :].replace("--", "/"): size_of(host.path(folder)) for folder in folders}
+    return {os.path.basename(folder)[len(PREFIX) :].replace("--", "/"): sizes(host.path(folder)) for folder in folders}
 
 
 def folder_of(path: str, model: str) -> str:
@@ -37,13 +38,25 @@ def folder_of(path: str, model: str) -> str:
     return os.path.join(path, "hub", PREFIX + model.replace("/", "--"))
 
 
-def size_of(folder: str) -> int:
-    """Bytes of a model's files; those that are on their way count."""
-    total = 0
-    for directory, _children, files in os.walk(os.path.join(folder, "blobs")):
-        for file in files:
-            try:
-                total += os.lstat(os.path.join(directory, file)).st_size
-            except OSError:  # it was just renamed
-                continue
-    return total
+def sizes(folder: str) -> dict[str, int]:
+    """Bytes of a model's files by the revision that has them; by an empty one those that none has, such as what is on its way."""
+    blobs: dict[str, int] = {}
+    linked: dict[str, set[str]] = {}
+    for path in _files(os.path.join(folder, "blobs")):
+        with contextlib.suppress(OSError):  # it was just renamed
+            blobs[os.path.basename(path)] = os.lstat(path).st_size
+    snapshots = os.path.join(folder, "snapshots")
+    for path in _files(snapshots):
+        with contextlib.suppress(OSError):  # no link, or gone
+            linked.setdefault(os.path.relpath(path, snapshots).split(os.sep)[0], set()).add(os.path.basename(os.readlink(path)))
+    linked[""] = set(blobs).difference(*linked.values())
+    return {revision: sum(blobs.get(name, 0) for name in names) for revision, names in linked.items()}
+
+
+def of_revision(found: dict[str, int], revision: str) -> int:
+    """What of a model's C(sizes) is a revision's, or may become its own: what only others have does not spare it a download."""
+    return sum(size for name, size in found.items() if name in ("", revision))
+
+
+def _files(folder: str) -> t.Iterator[str]:
+    return (os.path.join(directory, name) for directory, _children, names in os.walk(folder) for name in names)

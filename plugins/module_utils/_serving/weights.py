@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import time
 import typing as t
@@ -16,7 +17,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.client impo
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import owned, secret_file
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.alone import alone
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress import Progress
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import folder_of, size_of
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import folder_of, of_revision, sizes
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
@@ -26,6 +27,8 @@ TOKEN = "/run/secrets/hf-token"
 ATTEMPTS = 3
 PAUSE = 1.0
 LOG_LINES = 20
+SUFFIXES = (".safetensors", ".gguf", ".bin")
+PART = re.compile(r"-\d+-of-(\d+)\.")
 
 
 class Weights(Resource):
@@ -36,6 +39,9 @@ class Weights(Resource):
     @property
     def folder(self) -> str:
         return folder_of(self.desired["cache_dir"], self.name)
+
+    def _size(self) -> int:
+        return of_revision(sizes(self.folder), self.desired["revision"])
 
     def read(self) -> dict[str, t.Any]:
         return {"revision": self.desired["revision"]} if complete(self.folder, self.desired["revision"]) else {}
@@ -64,7 +70,7 @@ class Weights(Resource):
         )
 
     def _check_space(self) -> None:
-        there, free = size_of(self.folder), shutil.disk_usage(nearest(self.desired["cache_dir"])).free
+        there, free = self._size(), shutil.disk_usage(nearest(self.desired["cache_dir"])).free
         missing = int(self.desired["size_gb"] * 10**9) - there
         if missing > free:
             raise ResourceError(
@@ -95,10 +101,10 @@ class Weights(Resource):
             container.remove(name)
 
     def _watch(self, name: str) -> str:
-        size, moved, stall = size_of(self.folder), time.monotonic(), self.desired["stall_timeout"]
+        size, moved, stall = self._size(), time.monotonic(), self.desired["stall_timeout"]
         progress, total = Progress(f"weights {self.name}"), self.desired["size_gb"] * 10**9
         while (found := container.inspect(name)) and found["State"]["Running"]:
-            if (now := size_of(self.folder)) != size:
+            if (now := self._size()) != size:
                 size, moved = now, time.monotonic()
             if time.monotonic() - moved > stall:
                 return f"nothing was received for {stall:g} s"
@@ -114,7 +120,7 @@ class Weights(Resource):
 
 
 def complete(folder: str, revision: str) -> bool:
-    """Whether a snapshot holds all its files: its configuration, and the parts that the index of the weights names, or the one file that needs none."""
+    """Whether a snapshot holds all its files: its configuration, and the parts that the index of the weights names, or those that need none."""
     snapshot = os.path.join(folder, "snapshots", revision)
     if not os.path.exists(os.path.join(snapshot, "config.json")):
         return False
@@ -122,10 +128,16 @@ def complete(folder: str, revision: str) -> bool:
         with open(os.path.join(snapshot, "model.safetensors.index.json"), encoding="utf-8") as stream:
             parts = set(json.load(stream)["weight_map"].values())
     except FileNotFoundError:
-        return any(name.endswith((".safetensors", ".gguf", ".bin")) and os.path.exists(os.path.join(snapshot, name)) for name in os.listdir(snapshot))
+        return whole([name for name in os.listdir(snapshot) if name.endswith(SUFFIXES) and os.path.exists(os.path.join(snapshot, name))])
     except (ValueError, KeyError, AttributeError):
         return False
     return all(os.path.exists(os.path.join(snapshot, part)) for part in parts)
+
+
+def whole(names: list[str]) -> bool:
+    """Whether there are weights, and all parts of those whose names count them. Pure."""
+    parts = [PART.split(name) for name in names]
+    return bool(names) and all(parts.count(one) == int(one[1]) for one in parts if len(one) > 1)
 
 
 def nearest(path: str) -> str:

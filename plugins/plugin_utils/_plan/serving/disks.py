@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.reference import split
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import of_revision
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem
 
 DATA_ROOT = "nemoclaw_docker.data_root"
@@ -41,12 +42,12 @@ def named(reference: str) -> str:
     return reference if split(reference)[1] else f"{reference}:latest"
 
 
-def weights(model: str, size_gb: float, cache: str, variable: str, facts: dict[str, t.Any]) -> t.Iterator[Claim]:
+def weights(model: str, size_gb: float, cache: str, variable: str, facts: dict[str, t.Any], revision: str = "") -> t.Iterator[Claim]:
     """A model's files in a cache that the probe was asked about, less what of them is there."""
     found = (facts.get("caches") or {}).get(cache)
     if not found:
         return
-    there = found["models"].get(model, 0) / 10**9
+    there = of_revision(found["models"].get(model, {}), revision) / 10**9
     gb = size_gb - there
     if gb > 0.01 * size_gb:  # sizes are rounded, and beside the weights there are small files
         part = f" ({size_gb:g} less {there:.1f} that are there)" if there else ""

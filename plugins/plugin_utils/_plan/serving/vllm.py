@@ -207,7 +207,8 @@ def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[s
     if size:
         unpacked = size.get("unpacked", round(size["compressed"] * data["unpacked"], 1))
         yield from disks.image(_image(variables, chosen, facts), size["compressed"], unpacked, variables, facts)
-    yield from disks.weights(chosen.data["id"], chosen.data["size_gb"], cache(variables), f"{NAME}.cache_dir", facts)
+    model = chosen.data
+    yield from disks.weights(model["id"], model["size_gb"], cache(variables), f"{NAME}.cache_dir", facts, model["revision"])
 
 
 # --- the server -------------------------------------------------------------------------------------------------------------------------------
