@@ -74,6 +74,33 @@ def test_a_disk_without_room_is_left_alone(tmp_path, monkeypatch):
     assert fstab.read_text() == "UUID=1 / ext4 defaults 0 1\n"
 
 
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A swap file of 1 MiB that is known as ours and not in use, and the programs that are called for it."""
+    mine = swap.Swap({**SWAP, "name": str(tmp_path / "swapfile"), "size_mb": 1})
+    (tmp_path / "swapfile").write_bytes(bytes(1 << 20))
+    (tmp_path / "fstab").write_text(f"{swap.OURS}\n{mine.entry}\n")
+    (tmp_path / "swaps").touch()
+    for name in ("fstab", "swaps"):
+        monkeypatch.setattr(swap, name.upper(), str(tmp_path / name))
+    mine.called = []
+    monkeypatch.setattr(swap, "call", lambda *argv, **_more: mine.called.append(argv[0]))
+    return mine
+
+
+def test_swap_that_was_interrupted_is_made_anew(mine):
+    """Of its size already, and without the signature that swapon wants."""
+    mine.apply(mine.read(), mine.changes())
+    assert mine.called == ["mkswap", "swapon"]
+
+
+def test_swap_in_use_stays_where_there_is_no_room_for_another_size(mine):
+    large = swap.Swap({**mine.desired, "size_mb": 1 << 30})
+    with pytest.raises(ResourceError, match="MiB free, a swap file of"):
+        large.apply({**large.read(), "active": True}, [])
+    assert not mine.called
+
+
 def test_firewall():
     blocked = [{"port": 8080, "verdict": "drop", "chain": "INPUT", "table": "iptables", "base": "INPUT"}]
     assert fields(firewall.Firewall(WAY), {"manager": "", "made": False, "blocked": []}) == {}

@@ -52,20 +52,21 @@ class Swap(Resource):
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if "ours" in state and not state["ours"]:
             raise ResourceError(f"{self.name} is there and was not made by this collection.", "Name another file in nemoclaw_swap.path.")
-        if state.get("active") and (self.absent or state["size_mb"] != self.desired["size_mb"]):
+        fits = not self.absent and state.get("size_mb") == self.desired["size_mb"]
+        if not (self.absent or fits):
+            self._check_space(state.get("size_mb", 0))
+        if state.get("active") and not fits:
             call("swapoff", self.name, remedy="It is in use and memory is short: stop what needs it, and run again.")
         if self.absent:
             self._drop()
             return
-        fits = state.get("size_mb") == self.desired["size_mb"]
-        if not fits:
-            self._check_space(state.get("size_mb", 0))
         # its line first: a run that is interrupted leaves a file that the next one knows as its own
         if not state.get("ours"):
             _write_fstab([*_fstab(), OURS, self.entry])
         try:
             if not fits:
                 self._make()
+            call("mkswap", self.name)  # also a whole file: a run may have been interrupted before this
             call("swapon", self.name)
         except (OSError, ResourceError) as error:
             self._drop()
@@ -94,7 +95,6 @@ class Swap(Resource):
             os.posix_fallocate(descriptor, 0, self.desired["size_mb"] << 20)
         finally:
             os.close(descriptor)
-        call("mkswap", self.name)
 
     def _drop(self) -> None:
         lines = _fstab()
