@@ -45,8 +45,9 @@ def ensure() -> Path:
 
 
 def build(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    """What an interrupted build has fetched and compiled is kept for the next one."""
+    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder / "headers", ignore_errors=True)
     bootstrap("trixie", HEADERS, folder / "headers", variant="extract")
     include = folder / "headers" / "usr" / "include"
     (include / "miniaudio").mkdir(exist_ok=True)
@@ -56,7 +57,7 @@ def build(folder: Path) -> None:
     flags = {"CGO_CPPFLAGS": f"-I{include}", "CGO_CFLAGS": "-O0", "CGO_CXXFLAGS": "-O0", "CGO_ENABLED": "1"}
     environment = {**os.environ, **{name: str(path) for name, path in places.items()}, **flags}
     version = f"-s -w -X {MODULE}/version.Version={VERSION}"
-    run("nice", "go", "install", "-modcacherw", "-ldflags", version, f"{MODULE}@v{VERSION}", env=environment, timeout=1800)
+    run("nice", "go", "install", "-modcacherw", "-ldflags", version, f"{MODULE}@v{VERSION}", env=environment, timeout=5400)
     (folder / "bin" / "ollama").rename(PROGRAM)
     shutil.rmtree(folder)
 

@@ -33,7 +33,7 @@ def tree():
 
 def run(argv: list[str]) -> subprocess.CompletedProcess:
     environment = {**os.environ, **(callbacks("built") if argv[0] == "molecule" else {}), "NO_COLOR": "1"}
-    return subprocess.run(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200, check=False)
+    return subprocess.run(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=3600, check=False)
 
 
 @pytest.fixture(scope="session")

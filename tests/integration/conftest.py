@@ -20,6 +20,8 @@ from tests.integration.fleet import Fleet, QuickFleet
 
 EMULATOR = TESTS / "emulator" / "bin"
 BINARIES = Path(os.environ.get("OPENSHELL_BIN_DIR") or EMULATOR)
+BED = os.environ.get("NEMOCLAW_BED", "test")  # another one for two runs at once
+SUFFIXES = {"openclaw": "", **{name: f"-{name}" for name in HOSTS}}
 REAL = BINARIES.resolve() != EMULATOR.resolve()
 ORDER = ("test_bad_input", "test_onboard", "test_changes", "test_survival", *(module for modules in HOSTS.values() for module in modules))
 
@@ -44,6 +46,16 @@ def pytest_collection_modifyitems(items):
     items[:] = ours + [item for item in items if item not in ours]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Hosts that no test of this process is on any more take no room and no time from the others."""
+    result = yield
+    mine, following = (one and one.path.parent == Path(__file__).parent and hosts(one.path.stem) for one in (item, nextitem))
+    if mine and mine != following and not item.config.getoption("--keep-bed"):
+        Bed(BED + SUFFIXES[mine]).down()
+    return result
+
+
 def pytest_generate_tests(metafunc):
     if "openshell" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("--openshell") or ("real" if REAL else "emulator")
@@ -61,10 +73,10 @@ def openshell(request) -> Path:
     return BINARIES
 
 
-def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory, **of_bed):
-    """Fresh hosts, taken down at the end of the session or before the other OpenShell's turn; NEMOCLAW_BED names other ones, for two runs at once."""
+def fresh_fleet(kind, name, openshell, request, tmp_path_factory, **of_bed):
+    """Fresh hosts, taken down after the last test that is on them, or before the other OpenShell's turn."""
     keep = request.config.getoption("--keep-bed")
-    bed = Bed(os.environ.get("NEMOCLAW_BED", "test") + suffix, **of_bed)
+    bed = Bed(BED + SUFFIXES[name], **of_bed)
     if not keep:
         bed.down()
     fleet = kind(bed, openshell, tmp_path_factory.mktemp("fleet"))
@@ -77,31 +89,31 @@ def fresh_fleet(kind, suffix, openshell, request, tmp_path_factory, **of_bed):
 @pytest.fixture(scope="session")
 def openclaw(openshell, request, tmp_path_factory):
     """A fleet with OpenClaw."""
-    yield from fresh_fleet(Fleet, "", openshell, request, tmp_path_factory)
+    yield from fresh_fleet(Fleet, "openclaw", openshell, request, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def quick(openshell, request, tmp_path_factory):
     """A fleet with an agent that starts at once, beside the other one."""
-    yield from fresh_fleet(QuickFleet, "-quick", openshell, request, tmp_path_factory)
+    yield from fresh_fleet(QuickFleet, "quick", openshell, request, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def single(openshell, request, tmp_path_factory):
     """One host with the quick agent, for what needs no second one."""
-    yield from fresh_fleet(QuickFleet, "-single", openshell, request, tmp_path_factory, hosts=1)
+    yield from fresh_fleet(QuickFleet, "single", openshell, request, tmp_path_factory, hosts=1)
 
 
 @pytest.fixture(scope="session")
 def served(openshell, request, tmp_path_factory):
     """Another one, for servers of its own."""
-    yield from fresh_fleet(QuickFleet, "-served", openshell, request, tmp_path_factory, hosts=1)
+    yield from fresh_fleet(QuickFleet, "served", openshell, request, tmp_path_factory, hosts=1)
 
 
 @pytest.fixture(scope="session")
 def recent(openshell, request, tmp_path_factory):
     """The same with an engine that knows CDI devices."""
-    yield from fresh_fleet(QuickFleet, "-recent", openshell, request, tmp_path_factory, hosts=1, suites=("trixie",))
+    yield from fresh_fleet(QuickFleet, "recent", openshell, request, tmp_path_factory, hosts=1, suites=("trixie",))
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,7 @@ class Fleet:
         url = "https://inference.local/v1/chat/completions"
         return ANSWER in self.inside(name, f"curl -s -m 20 {url} -H 'content-type: application/json' -d '{request}'", check=False)
 
-    def await_agent(self, name: str, timeout: float = 120) -> float:
+    def await_agent(self, name: str, timeout: float = 300) -> float:
         """Wait until agent and model answer; the seconds it took."""
         began = time.monotonic()
         while not (self.dashboard(name) and self.chat(name)):

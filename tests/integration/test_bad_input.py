@@ -136,7 +136,7 @@ def impatient_blueprint(tmp_path):
     root = tmp_path / "blueprint"
     shutil.copytree(CHECKOUT / "blueprint", root)
     data = (root / "blueprint.yaml").read_text()
-    (root / "blueprint.yaml").write_text(re.sub(r"probe_timeout: \d+", "probe_timeout: 3", data))
+    (root / "blueprint.yaml").write_text(re.sub(r"probe_timeout: \d+", "probe_timeout: 10", data))
     (root / MANIFEST).write_text(pins(root))
     return {"source": str(root)}
 

@@ -75,7 +75,7 @@ ATTEMPTS = {
     "sudo by system call": ("python3 -c 'import os; os.setuid(0)' 2>/dev/null && echo root || echo denied", "denied", None),
 }
 # what only the policy is in the way of: without a supervisor the same user may
-CONTROLS = {"write outside": "written", "setuid": "0"}
+CONTROLS = {"write outside": "written", "read outside": "read", "setuid": "0"}
 
 
 @pytest.fixture(scope="module")

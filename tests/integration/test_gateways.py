@@ -69,7 +69,7 @@ def test_each_host_gets_what_it_lacks(two):
 
 def test_sandboxes_outlive_new_certificates(two):
     fleet, _run = two
-    fleet.await_agent("h3", timeout=300)
+    fleet.await_agent("h3")
     assert fleet.inside("h3", "cat /sandbox/notes") == "kept"
 
 
@@ -87,7 +87,7 @@ def test_a_further_user_has_the_gateway_until_taken_out(two):
     before = next(change for change in predicted_first(run, "h3") if change["resource"] == f"certificates/{TLS}")
     assert before["field"] == "expires", before
     assert fleet["h3"].sh(f"openssl x509 -in {TLS}/server/tls.crt -noout -checkend {86400 * 30}; echo $?").endswith("0")
-    fleet.await_agent("h3", timeout=300)
+    fleet.await_agent("h3")
 
 
 def predicted_first(run, host: str) -> list[dict]:

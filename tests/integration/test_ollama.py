@@ -158,7 +158,7 @@ def test_refusals(local):
 
 def test_a_pull_that_stalls(local):
     """It is broken off and begun anew, then fails with what to do; what was fetched is kept."""
-    local.control(rate=200_000)
+    local.control(rate=100_000)
     threading.Thread(target=lambda: (local.begun(), local.control(rate=0))).start()
     said = local.refusal(stall_timeout=2)
     assert "no byte of" in said
@@ -172,7 +172,7 @@ def test_a_pull_that_stalls(local):
 
 def test_killed_while_pulling(local):
     """The next run goes on where the killed one was."""
-    local.control(rate=150_000)
+    local.control(rate=75_000)
     program = "import json, sys; from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel as M; " \
         "M(json.loads(sys.argv[1])).apply({}, [M(json.loads(sys.argv[1])).change('state', 'absent', 'present')])"  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", program, json.dumps(local.desired())]) as puller:

@@ -82,7 +82,7 @@ class Nginx:
         """As the unit does it."""
         self.configure(*tokens)
         (self.directory / "drain").touch()
-        time.sleep(1)
+        time.sleep(2)
         self.process.send_signal(signal.SIGHUP)
         eventually(lambda: serving.running(self.socket) == "-".join(token[:4] for token in tokens))
         time.sleep(0.3)

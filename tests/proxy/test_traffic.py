@@ -44,7 +44,7 @@ def test_a_stream_passes_chunk_by_chunk(nginx):
         if words := answer.readline().split():
             delays.append(time.monotonic() - float(words[2]))
     assert max(delays) < 1  # kept back until a buffer is full, it would be seconds
-    assert sorted(delays)[10] < 0.1
+    assert sorted(delays)[10] < 0.3
 
 
 @pytest.mark.parametrize("path", ["/slow/10", "/silent"])
@@ -224,11 +224,11 @@ def test_a_reload_ends_no_stream_and_fails_no_request(nginx):
         thread.start()
     for tokens in ((TOKEN, OTHER), (TOKEN,)):
         nginx.reload(*tokens)
+    eventually(lambda: counted[0] > 100)
     done.set()
     for thread in clients:
         thread.join()
     assert not failed
-    assert counted[0] > 100
     now = time.monotonic()
     while not (words := stream.readline().split()) or float(words[2]) < now:
         pass
@@ -237,5 +237,5 @@ def test_a_reload_ends_no_stream_and_fails_no_request(nginx):
 def test_a_configuration_that_nginx_refuses_leaves_the_one_before(nginx):
     (nginx.directory / "nginx.conf").write_text("nonsense;")
     nginx.process.send_signal(signal.SIGHUP)
-    time.sleep(0.5)
+    eventually(lambda: 'unknown directive "nonsense"' in nginx.log.read_text() or "unexpected end of file" in nginx.log.read_text())
     assert nginx.ask().status == 200

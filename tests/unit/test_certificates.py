@@ -168,9 +168,10 @@ def test_a_link_leads_no_further_than_the_user_could_go(tmp_path, monkeypatch):
         users.as_user(nobody, str_of, str(secret))
     with pytest.raises(ResourceError, match="Permission denied"):
         users.as_user(nobody, owned.write, str(tmp_path / "new/file"), "x", nobody)
-    monkeypatch.setattr(users, "PATIENCE", 0.2)
-    with pytest.raises(ResourceError, match="no answer"):
-        users.as_user(nobody, time.sleep, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(users, "PATIENCE", 0.2)
+        with pytest.raises(ResourceError, match="no answer"):
+            users.as_user(nobody, time.sleep, 5)
     assert users.as_user(nobody, os.geteuid) == nobody.pw_uid
 
 

@@ -111,7 +111,9 @@ def test_the_image_of_the_hosts_platform(registry):
     state = make(name, platform="host")
     assert state["platform"] == "linux/amd64"
     assert state["tags"] == [name]
-    assert [entry for _when, entry in registry.asked] == ["many", digest(registry.manifest), digest(registry.manifest)][: len(registry.asked)]
+    tag, *rest = [entry for _when, entry in registry.asked]
+    assert tag == "many"
+    assert set(rest) == {digest(registry.manifest)}
 
 
 def test_a_single_manifest(registry):
@@ -163,7 +165,7 @@ def test_a_limit_without_end_is_given_up(registry):
 
 def test_a_stall_is_tried_again(registry):
     registry.stalls = 1
-    order = pull.Order(f"{registry.host}/agent:1", stall_timeout=2, retries=1)
+    order = pull.Order(f"{registry.host}/agent:1", stall_timeout=6, retries=1)
     assert pull.pull(order).tries == 2
 
 

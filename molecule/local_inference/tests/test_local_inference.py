@@ -3,6 +3,18 @@
 """Ollama as its host sees it; on h2 it is the user's own, which listened on all addresses."""
 
 import json
+import time
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def ready(host):
+    """A host that has just booted is given a minute."""
+    deadline = time.monotonic() + 60
+    while host.run("curl -sf -m 5 http://127.0.0.1:11434/api/version").rc:
+        assert time.monotonic() < deadline, "Ollama does not answer"
+        time.sleep(0.5)
 
 
 def test_service(host):
