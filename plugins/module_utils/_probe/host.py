@@ -84,7 +84,7 @@ class Host:
 
 def _collect(child: subprocess.Popen[str], deadline: float) -> Outcome:
     try:
-        stdout, stderr = child.communicate(timeout=max(0.01, deadline - time.monotonic()))
+        stdout, stderr = child.communicate(timeout=max(0.5, deadline - time.monotonic()))
         return Outcome(child.returncode, stdout, stderr)
     except subprocess.TimeoutExpired:
         child.kill()

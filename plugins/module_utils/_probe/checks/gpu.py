@@ -14,7 +14,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.result import Facts, Results
 
 REPAIR = "set nemoclaw_preflight_repair: [cdi]"
-DOCKER_WITH_CDI = "25"
+DOCKER_WITH_CDI = "26"
 
 
 def gpu(facts: Facts, limits: Facts) -> Results:
