@@ -122,7 +122,7 @@ options:
     type: int
     default: 12000
   min_disk_gb:
-    description: Less free space, in GB, on C(/) or on the file system of the engine's data root is a warning.
+    description: Less free space, in GB, on C(/) or on a file system of the engine's data or images is a warning.
     type: int
     default: 20
   recommended_disk_gb:

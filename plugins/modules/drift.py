@@ -39,7 +39,7 @@ pending:
   description: The components that differ.
   returned: always
   type: dict
-  sample: {host: false, engine: false, gateway: false, inference: true, sandboxes: [assistant], leftovers: []}
+  sample: {host: false, engine: false, gateway: false, serving: [], proxy: false, inference: true, sandboxes: [assistant], leftovers: []}
 changes:
   description: What differs, one entry a field.
   returned: always

@@ -60,7 +60,7 @@ options:
     description: How long it stays loaded after the request, such as V(15m), or V(-1) for ever. The service's own setting when not set.
     type: str
   stall_timeout:
-    description: Seconds without a byte after which a pull is broken off and begun anew, up to three times.
+    description: Seconds without a byte after which a pull is broken off and begun anew, twice at most.
     type: int
     default: 120
   load_timeouts:

@@ -136,7 +136,7 @@ changes:
   returned: always
   type: list
   elements: dict
-  sample: [{resource: container/nemoclaw-vllm, field: state, before: absent, after: running}]
+  sample: [{resource: vllm/nemoclaw-vllm, field: state, before: absent, after: running}]
   contains:
     resource: {description: Kind and name., type: str}
     field: {description: Name of the field., type: str}
