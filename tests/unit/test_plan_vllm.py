@@ -96,11 +96,11 @@ def test_a_gated_model_takes_a_token():
     refused = said(facts(H100, H100), model="deepseek-r1-distill-70b")
     assert refused.startswith("nemoclaw_credentials.HF_TOKEN: is missing; deepseek-ai/DeepSeek-R1-Distill-Llama-70B is gated.")
     for name in vllm.TOKENS:
-        given = {**variables(model="deepseek-r1-distill-70b", gpus=3, gpu_memory_utilization=0.9), "nemoclaw_credentials": {name: "set"}}
-        made = vllm.server(given, BLUEPRINT, facts(H100, H100, H100))
-        assert not said(facts(H100, H100, H100), given)
+        given = {**variables(model="deepseek-r1-distill-70b", gpus=2, gpu_memory_utilization=0.9), "nemoclaw_credentials": {name: "set"}}
+        made = vllm.server(given, BLUEPRINT, facts(H100, H100))
+        assert not said(facts(H100, H100), given)
         assert entry(made, "credential")["credential"] == name
-        assert argument(made, "--tensor-parallel-size") == "3"
+        assert argument(made, "--tensor-parallel-size") == "2"
 
 
 def test_a_token_that_was_withdrawn_goes_after_the_server_was_made_without_it():
@@ -195,6 +195,55 @@ def test_every_image_of_the_catalogue_has_a_size():
     assert images == set(CATALOGUE["image_sizes"])
 
 
+@pytest.mark.parametrize("given", [3, 6, 16, [0, 1, 2]])
+def test_a_model_is_spread_over_equal_parts(given):
+    """Its heads; and the variables alone say so."""
+    count = len(given) if isinstance(given, list) else given
+    assert f"cannot be spread over {count} GPUs in equal parts. Give 1, 2, 4 or 8 of them" in refused({}, gpus=given)["nemoclaw_vllm.gpus"]
+
+
+@pytest.mark.parametrize(("there", "used"), [(1, 1), (2, 2), (3, 2), (7, 4), (8, 8), (10, 8)])
+def test_all_gpus_are_as_many_as_can_share_a_model(there, used):
+    of = facts(*[H100] * there)
+    assert not said(of, gpus=True)
+    assert len(entry(server(of, gpus=True), "vllm")["devices"]) == used
+
+
+def test_of_unequal_gpus_each_serves_as_much_as_the_smallest():
+    """The larger one has the same part of the model."""
+    of = facts(LINUX, {**H100, "memory_mb": 200000})
+    assert server(of, gpus=2, gpu_memory_utilization=0.5).memory_mb == LINUX["memory_mb"]
+    given = {**variables(model="deepseek-r1-distill-70b", gpus=2), "nemoclaw_credentials": {"HF_TOKEN": "set"}}
+    shown = "NVIDIA L40S 45.0 GiB + NVIDIA H100 80GB HBM3 195.3 GiB, 2 × the smallest = 90.0 GiB; 41.3 GiB are missing"
+    assert f"needs GPU memory of 131.3 GiB, and there are {shown}" in said(of, given)
+
+
+def test_parts_of_a_gpu_serve_alone():
+    parts = [{"index": index, "memory_mb": 40192} for index in range(2)]
+    of = facts({**H100, "mig": "enabled", "mig_devices": parts}, H100)
+    assert not said(of, gpus=["0:1"])
+    for together in (["0:0", "0:1"], ["0:0", 1]):
+        assert "nvidia.com/gpu=0:0" in said(of, gpus=together)
+        assert "of partitioned GPUs: a part serves alone" in said(of, gpus=together)
+
+
+def test_agents_are_told_of_no_more_tokens_than_the_server_takes():
+    def of(window, **own):
+        return said(facts(H100), variables({"provider": "install-vllm", "context_window": window}, model="qwen3.6-27b", **own))
+
+    assert not of(262144)
+    assert "nemoclaw_inference.context_window: 262145 tokens are more than the 262144 of nemoclaw_vllm.max_model_len that qwen3.6-27b" in of(262145)
+    assert "65536 tokens are more than the 32768 of nemoclaw_vllm.max_model_len" in of(65536, max_model_len=32768)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("HF_HOME", "nemoclaw_vllm.cache_dir"), ("HF_HUB_CACHE", "nemoclaw_vllm.cache_dir"), ("HF_TOKEN_PATH", "nemoclaw_credentials.HF_TOKEN")],
+)
+def test_an_environment_that_would_lead_past_the_cache(name, instead):
+    assert refused({}, env={name: "/srv"}) == {f"nemoclaw_vllm.env.{name}": f"is set by the plan. Leave it out: set {instead}."}
+
+
 def test_a_station_serves_from_its_large_gpu():
     assert entry(server(facts(*STATION, platform="station", arch="aarch64")), "vllm")["devices"] == ["nvidia.com/gpu=1"]
 
@@ -262,8 +311,9 @@ def test_another_image_knows_other_flags():
     assert not said(facts(H100), image="registry.example.org/vllm:9", extra_args=["--from-the-future", "1"])
 
 
-def test_the_served_name_may_be_another():
-    assert server(facts(H100), extra_args=["--served-model-name", "house-model"]).model == "house-model"
+@pytest.mark.parametrize("words", [["--served-model-name", "house"], ["--served_model_name", "house", "other"], ["--served_model_name=house"]])
+def test_the_served_name_may_be_another(words):
+    assert server(facts(H100), extra_args=words).model == "house"
 
 
 def test_values_that_are_mappings_are_json():

@@ -52,6 +52,11 @@ def named(given: list[t.Any]) -> list[str]:
     return [str(name) if "=" in str(name) else f"{cdi.KIND}={name}" for name in given]
 
 
+def together(used: t.Sequence[Device]) -> int:
+    """Memory of devices that a model is spread over: in equal parts, so of each as much as the smallest has."""
+    return len(used) * min((device.memory_mb for device in used), default=0)
+
+
 def unusable(variable: str, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
     """What is wrong with the GPUs of a host that is to serve from them."""
     gpu = facts.get("gpu") or {"status": "none", "detail": ""}

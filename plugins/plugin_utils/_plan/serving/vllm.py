@@ -18,6 +18,8 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables imp
 NAME = "nemoclaw_vllm"
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 FILES = "/etc/nemoclaw/vllm"
+OURS = {**dict.fromkeys(("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"), f"set {NAME}.cache_dir"), "HF_TOKEN_PATH": f"set {SECRETS}.HF_TOKEN"}
+COUNTS = (1, 2, 4, 8)  # of GPUs that a model is spread over: its heads must be divisible by it
 
 
 class Recipe(t.NamedTuple):
@@ -96,7 +98,15 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     for word, problem, remedy in vllm_flags.faults(chosen.get("extra_args", []), known):
         yield Problem(f"{NAME}.extra_args", f"{word} {problem}", remedy)
     for name in sorted(chosen.get("env", {})):
-        yield from secret_problem(NAME, name, "HF_TOKEN")
+        if name in OURS:
+            yield Problem(f"{NAME}.env.{name}", "is set by the plan.", f"Leave it out: {OURS[name]}.")
+        else:
+            yield from secret_problem(NAME, name, "HF_TOKEN")
+    given = chosen.get("gpus", 1)
+    count = len(given) if isinstance(given, list) else given
+    if count not in COUNTS:
+        remedy = "Give 1, 2, 4 or 8 of them; with true it is the largest of these numbers that is there."
+        yield Problem(f"{NAME}.gpus", f"a model cannot be spread over {count} GPUs in equal parts.", remedy)
 
 
 def _model_problems(variables: dict[str, t.Any], data: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -151,7 +161,15 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
     if gpu.get("driver_version") and not _chosen(variables).get("image") and version(gpu["driver_version"]) < version(chosen.data["driver"]):
         remedy = "Update the driver, or set nemoclaw_vllm.image to an older image that runs with it."
         yield Problem(NAME, f"the driver {gpu['driver_version']} is older than {chosen.data['driver']}, which the image needs.", remedy)
+    yield from _window_problems(variables, chosen)
     yield from _device_problems(variables, chosen, facts)
+
+
+def _window_problems(variables: dict[str, t.Any], chosen: Recipe) -> t.Iterator[Problem]:
+    inference, window = variables["nemoclaw_inference"], _window(variables, chosen)
+    if inference.get("provider") == "install-vllm" and inference.get("context_window", 0) > window:
+        problem = f"{inference['context_window']} tokens are more than the {window} of {NAME}.max_model_len that {chosen.slug} is served with."
+        yield Problem("nemoclaw_inference.context_window", problem, f"Leave it out, or set {NAME}.max_model_len to as many.")
 
 
 def _device_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -166,6 +184,9 @@ def _device_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[st
         yield Problem(variable, f"this host has {len(names)} GPUs{fitting}, fewer than {given or 1}.", "Ask for fewer, or serve from another host.")
         return
     used = [device for device in found if device.name in names]
+    if len(used) > 1 and (parts := [device.name for device in used if device.part]):
+        yield Problem(variable, f"{', '.join(parts)} of partitioned GPUs: a part serves alone.", "Name one part, or GPUs that are not partitioned.")
+        return
     least = data.get("compute_capability", "0")
     for device in used:
         if device.capability and version(device.capability) < version(least):
@@ -175,7 +196,7 @@ def _device_problems(variables: dict[str, t.Any], chosen: Recipe, facts: dict[st
 
 
 def _memory_problems(variables: dict[str, t.Any], chosen: Recipe, used: list[gpus.Device]) -> t.Iterator[Problem]:
-    there = sum(device.memory_mb for device in used)
+    there = gpus.together(used)
     if not there:  # nobody knows
         return
     floor = chosen.data.get("gpu_memory_gb", 0) * 10**9 / 2**20
@@ -194,7 +215,8 @@ def _memory_problems(variables: dict[str, t.Any], chosen: Recipe, used: list[gpu
 
 
 def _sum(used: list[gpus.Device]) -> str:
-    return f" = {gpus.gigabytes(sum(device.memory_mb for device in used))}" if len(used) > 1 else ""
+    smallest = f", {len(used)} × the smallest" if len({device.memory_mb for device in used}) > 1 else ""
+    return f"{smallest} = {gpus.gigabytes(gpus.together(used))}" if len(used) > 1 else ""
 
 
 def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[disks.Claim]:
@@ -219,12 +241,17 @@ def _image(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any])
 
 
 def _devices(variables: dict[str, t.Any], chosen: Recipe, facts: dict[str, t.Any]) -> list[str]:
-    """CDI devices: those that were named, else as many of the fitting ones as are to be, one if nothing is said."""
+    """CDI devices: those that were named, else as many of the fitting ones as are to be (of all, as many as can share a model), one if nothing is said."""
     given = _chosen(variables).get("gpus", 1)
     if isinstance(given, list):
         return gpus.named(given)
     fitting = [device.name for device in gpus.devices(facts) if chosen.data.get("gpus", "") in device.label]
-    return fitting if given is True else fitting[:given]
+    return fitting[: max((count for count in COUNTS if count <= len(fitting)), default=0) if given is True else given]
+
+
+def _window(variables: dict[str, t.Any], chosen: Recipe) -> int:
+    """Tokens that the server takes."""
+    return _chosen(variables).get("max_model_len", chosen.data["flags"]["max-model-len"])
 
 
 def _share(variables: dict[str, t.Any], chosen: Recipe) -> float:
@@ -243,11 +270,10 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
         return Server(url, model.get("served_name", model.get("id", LATER)), [], key_file=key_file)
     extra = chosen.get("extra_args", [])
     served = vllm_flags.served_name(extra, found.served)
-    window = chosen.get("max_model_len", found.data["flags"]["max-model-len"])
     devices = _devices(variables, found, facts)
-    memory = sum(device.memory_mb for device in gpus.devices(facts) if device.name in devices) * _share(variables, found)
+    memory = gpus.together([device for device in gpus.devices(facts) if device.name in devices]) * _share(variables, found)
     resources = _resources(variables, blueprint, facts, found) if facts else []
-    return Server(url, served, resources, key_file=key_file, context_window=window, memory_mb=int(memory))
+    return Server(url, served, resources, key_file=key_file, context_window=_window(variables, found), memory_mb=int(memory))
 
 
 def _removed(data: dict[str, t.Any]) -> list[dict[str, t.Any]]:

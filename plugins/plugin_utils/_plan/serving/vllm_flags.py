@@ -42,7 +42,7 @@ def served_name(arguments: list[str], default: str) -> str:
     """The name that the server answers to; arguments may change it."""
     for word, after in zip(arguments, [*arguments[1:], ""]):
         name, equals, value = word.partition("=")
-        if name == "--served-model-name":
+        if name.replace("_", "-") == "--served-model-name":
             return value if equals else after
     return default
 
