@@ -18,12 +18,24 @@ import pytest
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.files import sha256
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._nvidia import smi
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import servers
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.facts import gather
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama import api, program, server
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.model import OllamaModel, canonical
+from tests.unit.test_host_probe import LIMITS
 from tests.unit.test_plan import FACTS, plan, run
 
-UNIT = {"name": "ollama.service", "path": "/etc/systemd/system/ollama.service", "state": "active", "enabled": "enabled", "pid": 812, "environment": {}}
+UNIT = {
+    "name": "ollama.service",
+    "path": "/etc/systemd/system/ollama.service",
+    "state": "active",
+    "enabled": "enabled",
+    "pid": 812,
+    "environment": {},
+    "given": {},
+    "models_dir": "/usr/share/ollama/.ollama/models",
+}
 MINE = {"address": "127.0.0.1", "user": "ollama", "pid": 812, "process": "ollama", "unit": "ollama.service", "program": "/usr/local/bin/ollama"}
 FOUND = {
     "path": "/usr/local/bin/ollama",
@@ -185,7 +197,7 @@ def test_a_mistake_is_named(chosen, variable):
 
 def test_models_that_are_not_there_need_room():
     given = {**GIVEN, "nemoclaw_ollama": {"models": ["qwen3.5:9b", "own:70b"]}}  # of the last one nobody knows the size
-    room = {"caches": {"/var/lib/ollama": {"mount": "/", "free_gb": 20, "models": {}}}}
+    room = {"caches": {UNIT["models_dir"]: {"mount": "/", "free_gb": 20, "models": {}}}}
     refused = run(given, facts={**facts(L40S), **room})["msg"]
     assert "qwen3.6:35b 24.0 GB + the weights of qwen3.5:9b 6.6 GB = 30.6 GB are to come onto /, which has 20 GB free; 10.6 GB are missing." in refused
     there = [{"name": "qwen3.6:35b", "digest": "", "size_mb": 23000}]
@@ -218,11 +230,26 @@ def test_a_model_is_pulled_from_a_mirror_under_its_own_name():
 
 def test_the_context_is_the_agents_and_the_longer_one_that_is_there_stays():
     assert resource(plan(NAMED, facts=facts()), "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
-    unit = {**UNIT, "environment": {"OLLAMA_CONTEXT_LENGTH": "65536"}}
+    unit = {**UNIT, "given": {"OLLAMA_CONTEXT_LENGTH": "65536"}}
     assert resource(plan(NAMED, facts=facts(unit=unit)), "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "65536"
     given = {**NAMED, "nemoclaw_inference": {**NAMED["nemoclaw_inference"], "context_window": 40000}}
     made = plan(given, facts=facts(unit=unit))
     assert resource(made, "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "40000"
+
+
+def test_a_context_that_was_asked_for_is_taken_back():
+    """What an earlier run has set is not the unit's own."""
+    unit = {**UNIT, "environment": {"OLLAMA_CONTEXT_LENGTH": "65536"}}
+    assert resource(plan(NAMED, facts=facts(unit=unit)), "ollama")["environment"]["OLLAMA_CONTEXT_LENGTH"] == "32768"
+
+
+@pytest.mark.parametrize(
+    ("window", "length", "provider", "refused"), [(65536, 40000, "ollama", True), (40000, 65536, "ollama", False), (65536, 40000, "nim", False)]
+)
+def test_a_window_that_models_are_not_loaded_for(window, length, provider, refused):
+    given = {**NAMED, "nemoclaw_inference": {"provider": provider, "context_window": window}, "nemoclaw_ollama": {"state": "present", "context_length": length}}
+    said = run(given, facts=facts()).get("msg", "")
+    assert ("65536 tokens are more than the 40000 of nemoclaw_ollama.context_length" in said) == refused, said
 
 
 def test_a_release_is_downloaded_for_the_hosts_architecture():
@@ -271,13 +298,58 @@ def test_the_version_is_the_programs(said, version):
     assert servers.version_of(said) == version
 
 
-def test_a_units_own_settings():
+def test_a_units_own_settings(tmp_path):
+    """With ours, as it has them, and without."""
     shown = (
-        'Environment=PATH=/usr/bin OLLAMA_HOST=0.0.0.0 "OLLAMA_ORIGINS=http://a http://b" TOKEN=secret\nLoadState=loaded\nActiveState=active\n'
+        'Environment=PATH=/usr/bin OLLAMA_HOST=127.0.0.1 "OLLAMA_ORIGINS=http://a http://b" TOKEN=secret\nLoadState=loaded\nActiveState=active\nUser=\n'
         "FragmentPath=/etc/systemd/system/ollama.service\nUnitFileState=enabled\nMainPID=812\n"
+        "DropInPaths=/etc/systemd/system/ollama.service.d/override.conf /etc/systemd/system/ollama.service.d/zz-nemoclaw.conf\n"
     )
-    assert servers.unit_of(shown) == {**UNIT, "environment": {"OLLAMA_HOST": "0.0.0.0", "OLLAMA_ORIGINS": "http://a http://b"}}
-    assert servers.unit_of("LoadState=not-found\nActiveState=inactive\n") == {}
+    folder = tmp_path / "etc/systemd/system"
+    (folder / "ollama.service.d").mkdir(parents=True)
+    (folder / "ollama.service").write_text("[Service]\nEnvironment=PATH=/usr/bin TOKEN=secret HOME=/usr/share/ollama\n")
+    (folder / "ollama.service.d/override.conf").write_text('[Service]\nEnvironment=OLLAMA_HOST=0.0.0.0 \\\n  "OLLAMA_ORIGINS=http://a http://b"\n')
+    (folder / "ollama.service.d/zz-nemoclaw.conf").write_text("[Service]\nEnvironment=OLLAMA_HOST=127.0.0.1 OLLAMA_MODELS=/srv\n")
+    origins = {"OLLAMA_ORIGINS": "http://a http://b"}
+    found = servers.unit_of(Host(str(tmp_path)), shown)
+    assert found == {**UNIT, "environment": {"OLLAMA_HOST": "127.0.0.1", **origins}, "given": {"OLLAMA_HOST": "0.0.0.0", **origins}}
+    assert servers.unit_of(Host(str(tmp_path)), "LoadState=not-found\nActiveState=inactive\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("environment", "user", "directory"),
+    [
+        ("OLLAMA_MODELS=/data/models HOME=/root", "", "/data/models"),
+        ("HOME=/srv/ollama", "", "/srv/ollama/.ollama/models"),
+        ("", "root", "/root/.ollama/models"),
+        ("OLLAMA_MODELS=%h/models", "", ""),  # systemd alone knows
+        ("", "no-such-user", ""),
+    ],
+)
+def test_where_a_unit_keeps_its_models(tmp_path, environment, user, directory):
+    (tmp_path / "unit").write_text(f"[Service]\nEnvironment={environment}\n")
+    assert servers.unit_of(Host(str(tmp_path)), f"LoadState=loaded\nFragmentPath=/unit\nUser={user}\n")["models_dir"] == directory
+
+
+def test_the_room_there_is_a_fact_without_being_asked_for(tmp_path):
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/bin/systemctl").write_text("#!/bin/sh\nprintf 'LoadState=loaded\\nFragmentPath=/unit\\n'\n")
+    (tmp_path / "usr/bin/systemctl").chmod(0o755)
+    (tmp_path / "unit").write_text("[Service]\nEnvironment=OLLAMA_MODELS=/data/models\n")
+    assert gather(Host(str(tmp_path)), {**LIMITS, "users": []})["caches"]["/data/models"]["mount"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Environment=A=1 B=2\nEnvironment=B=3\n", {"A": "1", "B": "3"}),
+        ("Environment=A=1\nEnvironment=\nEnvironment=B=2\n", {"B": "2"}),
+        ("#Environment=A=1\n; Environment=B=2\nEnvironment = 'C=3 4'\nEnvironmentFile=/etc/D\n", {"C": "3 4"}),
+        ("Environment=A=1\nEnvironment=B='\n", {"A": "1"}),
+    ],
+)
+def test_settings_in_the_files_of_a_unit(text, found):
+    assert servers.environment_of(text) == found
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -466,13 +538,22 @@ def test_settings_that_the_service_does_not_get(name, value, said):
     assert said in f"{error['problem']} {error['remedy']}"
 
 
-def test_room_for_another_model_is_asked_for_where_the_service_is_ours():
-    """Its unit names the directory, which is the one that the probe looked at."""
-    small = {"/var/lib/ollama": {"mount": "/", "free_gb": 5, "models": {}}}
-    for models, refused in (("", True), ("/var/lib/ollama/models", True), ("/mnt/models", False)):
-        unit = {**UNIT, "environment": {"OLLAMA_MODELS": models} if models else {}}
-        result = run(GIVEN, facts={**facts(L40S, unit=unit), "caches": small})
-        assert ("19 GB are missing" in result.get("msg", "") or "19.0 GB are missing" in result.get("msg", "")) == refused, result.get("msg")
+@pytest.mark.parametrize(
+    ("unit", "chosen", "mount"),
+    [
+        ({}, {}, "/var"),  # to be made
+        ({**UNIT, "models_dir": "/var/lib/ollama/models"}, {}, "/var"),
+        (UNIT, {}, "/usr"),
+        (UNIT, {"models_dir": "/srv/models"}, "/srv"),
+        ({**UNIT, "models_dir": ""}, {}, ""),  # nobody knows
+    ],
+)
+def test_room_for_a_model_is_asked_for_where_it_is_put(unit, chosen, mount):
+    places = {"/var/lib/ollama": "/var", "/var/lib/ollama/models": "/var", UNIT["models_dir"]: "/usr", "/srv/models": "/srv"}
+    caches = {place: {"mount": one, "free_gb": 5, "models": {}} for place, one in places.items()}
+    found = {**facts(L40S, unit=unit, listeners=[MINE] if unit else []), "caches": caches}
+    said = run({**GIVEN, "nemoclaw_ollama": chosen}, facts=found).get("msg", "")
+    assert (f"onto {mount}, which has 5 GB free; 19 GB are missing" in said.replace("19.0", "19")) == bool(mount), said
 
 
 def test_a_removal_that_was_interrupted_goes_on(tmp_path):

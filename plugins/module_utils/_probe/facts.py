@@ -54,6 +54,8 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
     units = unit_states(said["units"].stdout)
     data_root = storage.data_root(host, docker)
     image_root = storage.image_root(host, docker.get("image_store", ""), data_root)
+    found_servers = servers.read(host, of_servers, said, options["ollama_port"], options["openai_ports"])
+    of_ollama = found_servers["ollama"]["unit"].get("models_dir")
     disks = {"/": "system", image_root: "images", data_root: "engine", **{one["path"]: one["purpose"] for one in options["disks"]}}
     return {
         "system": platform.system(),
@@ -66,7 +68,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "memory_mb": memory["MemTotal"],
         "swap_mb": memory["SwapTotal"],
         "disks": storage.read(host, disks),
-        "caches": caches.read(host, options["caches"]),
+        "caches": caches.read(host, [*options["caches"], *([of_ollama] if of_ollama else [])]),
         "python": {"version": platform.python_version(), "modules": {name: module_version(name) for name in PYTHON_MODULES}},
         "users": {name: account(name) for name in sorted(set(options["users"]))},
         "gateways": installed.own_gateways(host),
@@ -77,7 +79,7 @@ def gather(host: Host, options: dict[str, t.Any]) -> dict:
         "credential_helpers": {name: engine.credential_helper(host, home_of(name)) for name in sorted(set(options["users"]))},
         "openshell": installed.binaries(programs, said),
         "ports": listeners.read(host, options["ports"]),
-        "servers": servers.read(host, of_servers, said, options["ollama_port"], options["openai_ports"]),
+        "servers": found_servers,
         "services": listeners.read(host, [dict(one, address="0.0.0.0") for one in options["services"]]),
         "networks": network.read(host),
         "proxy": network.proxies(host),

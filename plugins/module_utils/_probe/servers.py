@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -23,7 +24,7 @@ OLLAMA = f"/etc/systemd/system/{UNIT}"
 MARK = "# Made by nemoclaw.fleet.\n"
 DROPIN = "zz-nemoclaw.conf"  # the last one counts, also after what an administrator has edited
 PROXIES = "/etc/*/proxy/conf/nginx.conf"
-PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "FragmentPath", "Environment")
+PROPERTIES = ("LoadState", "ActiveState", "UnitFileState", "MainPID", "User", "FragmentPath", "DropInPaths", "Environment")
 
 
 def commands(host: Host) -> dict[str, list[str]]:
@@ -43,7 +44,7 @@ def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], olla
         "ollama": {
             "path": asked.get("ollama", [""])[0],
             "version": version_of(said["ollama"].output) if "ollama" in said else "",
-            "unit": unit_of(said["ollama_unit"].stdout),
+            "unit": unit_of(host, said["ollama_unit"].stdout),
             "ours": any(host.text(path).startswith(MARK.strip()) for path in (f"{OLLAMA}.d/{DROPIN}", OLLAMA)),
             "port": ollama_port,
             "listeners": found[ollama_port],
@@ -69,20 +70,49 @@ def version_of(said: str) -> str:
     return found.group(1) if found else ""
 
 
-def unit_of(shown: str) -> dict[str, t.Any]:
-    """C({name, path, state, enabled, pid, environment}) of Ollama's unit, with Ollama's own settings; empty where there is none."""
+def unit_of(host: Host, shown: str) -> dict[str, t.Any]:
+    """Ollama's unit; empty where there is none. C(environment) are Ollama's own settings as it has them, C(given) those that it would have without ours.
+
+    C(models_dir) is where it would keep its models without ours, empty where that cannot be known.
+    """
     values = dict(line.partition("=")[::2] for line in shown.splitlines())
     if values.get("LoadState") in (None, "not-found"):
         return {}
-    pairs = (pair.partition("=")[::2] for pair in shlex.split(values.get("Environment", "")))
+    files = [values.get("FragmentPath", ""), *values.get("DropInPaths", "").split()]
+    given = environment_of("\n".join(host.text(path) for path in files if path and os.path.basename(path) != DROPIN))
+    home = given.get("HOME") or os.path.expanduser(f"~{values.get('User', '')}")
+    models = given.get("OLLAMA_MODELS") or os.path.join(home, ".ollama/models")
     return {
         "name": UNIT,
         "path": values.get("FragmentPath", ""),
         "state": values.get("ActiveState", ""),
         "enabled": values.get("UnitFileState", ""),
         "pid": int(values.get("MainPID") or 0),
-        "environment": {name: value for name, value in pairs if name.startswith("OLLAMA_")},
+        "environment": _settings(_pairs(values.get("Environment", ""))),
+        "given": _settings(given),
+        "models_dir": models if os.path.isabs(models) else "",
     }
+
+
+def environment_of(text: str) -> dict[str, str]:
+    """What the files of a unit set; as systemd reads them: later ones count, an empty line takes back all before it, a wrong one does not count."""
+    found: dict[str, str] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        key, _equals, value = line.partition("=")
+        if key.strip() == "Environment":
+            found = {**found, **_pairs(value)} if value.strip() else {}
+    return found
+
+
+def _pairs(words: str) -> dict[str, str]:
+    with contextlib.suppress(ValueError):  # quotes that are not closed
+        return dict(pair.partition("=")[::2] for pair in shlex.split(words))
+    return {}
+
+
+def _settings(environment: dict[str, str]) -> dict[str, str]:
+    """Ollama's own settings, which hold no secret."""
+    return {name: value for name, value in environment.items() if name.startswith("OLLAMA_")}
 
 
 def proxy_of(gateway: str, config: str) -> dict[str, t.Any]:

@@ -127,6 +127,10 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(f"{NAME}.models", f"{name!r} is there twice.", "Name each model once.")
     wanted = [(f"{NAME}.models", name) for name in names]
+    window, length = inference.get("context_window", 0), chosen.get("context_length")
+    if inference.get("provider") == "ollama" and length and window > length:
+        problem = f"{window} tokens are more than the {length} of {NAME}.context_length, which models are loaded for."
+        yield Problem("nemoclaw_inference.context_window", problem, "Set one of the two only, or a smaller window.")
     if inference.get("provider") == "ollama" and inference.get("model"):
         wanted.append(("nemoclaw_inference.model", inference["model"]))
         gone = [canonical(one["name"]) for one in _models(chosen) if one.get("state") == "absent"]
@@ -211,17 +215,17 @@ def models_dir(variables: dict[str, t.Any], blueprint: Blueprint) -> str:
 
 
 def disk_claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[disks.Claim]:
-    """What the models of known size that are not there yet take of the host's disks; a unit may keep its models elsewhere."""
+    """What the models of known size that are not there yet take of the host's disks, where the unit that is there keeps them, if the user says nothing."""
     data, chosen, found = _data(blueprint), _chosen(variables), _found(facts)
-    kept = ((found.get("unit") or {}).get("environment") or {}).get("OLLAMA_MODELS", "")
-    elsewhere = kept and not kept.startswith(f"{data['home']}/") and not chosen.get("models_dir")
-    if chosen.get("state") == "absent" or elsewhere:
+    if chosen.get("state") == "absent":
         return
+    unit = found.get("unit")
+    where = unit.get("models_dir", "") if unit and not chosen.get("models_dir") else models_dir(variables, blueprint)
     names = {canonical(one["name"]) for one in _models(chosen) if one.get("state") != "absent"} | {canonical(_model(variables, data, facts))}
     there = {canonical(one["name"]) for one in found.get("models", [])}
     for one in data["models"]:
         if canonical(one["name"]) in names - there:
-            yield from disks.weights(one["name"], one["download_gb"], models_dir(variables, blueprint), f"{NAME}.models_dir", facts)
+            yield from disks.weights(one["name"], one["download_gb"], where, f"{NAME}.models_dir", facts)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------------------------------
@@ -241,7 +245,7 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
 def _context_length(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str, t.Any]) -> int:
     """Tokens that every model is loaded for."""
     asked = _chosen(variables).get("context_length") or variables["nemoclaw_inference"].get("context_window")
-    there = ((_found(facts).get("unit") or {}).get("environment") or {}).get("OLLAMA_CONTEXT_LENGTH", "")
+    there = ((_found(facts).get("unit") or {}).get("given") or {}).get("OLLAMA_CONTEXT_LENGTH", "")
     return asked or max(data["context_length"], int(there) if there.isdigit() else 0)
 
 
