@@ -133,3 +133,30 @@ def test_an_endpoint_that_nobody_would_use_is_refused(provider):
         "nemoclaw_credentials": {"NGC_API_KEY": "nvapi-x"},
     }
     assert f"is not used by the provider {provider}" in said(given, None)["nemoclaw_inference.endpoint_url"]
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [
+        ("http://me:canary@proxy.example:3128", True),
+        ("http://canary@proxy.example:3128/", True),
+        ("me:canary@proxy.example:3128", True),  # programs take it so, too
+        ("http://a.example,https://me:canary@b.example/x", True),
+        ("http://proxy.example:3128", False),
+        ("https://mirror.example/team@home?by=me@example.org", False),
+        ("registry.example/image:1@sha256:0a", False),
+        (1, False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("provider", "variable"), [("ollama", "nemoclaw_ollama.environment"), ("install-vllm", "nemoclaw_vllm.env"), ("nim", "nemoclaw_nim.env")]
+)
+def test_a_login_in_a_url_gets_into_no_environment(provider, variable, value, refused):
+    """It would be in the plan, in its history, and in what everybody on the host can read."""
+    server, key = variable.split(".")
+    given = {**RUNNING, "nemoclaw_inference": {"provider": provider}, server: {key: {"SETTING": value}}, "nemoclaw_credentials": {"NGC_API_KEY": "nvapi-x"}}
+    found = run(given, facts=None)
+    text = said(given, None).get(f"{variable}.SETTING", "")
+    assert bool(text) == refused, found.get("msg")
+    assert text.startswith("is a URL with a user or a password, and ") == refused
+    assert "canary" not in found.get("msg", "")

@@ -136,11 +136,11 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     credential = chosen.get("registry", {}).get("credential")
     if credential and not variables.get(SECRETS, {}).get(credential):
         yield Problem(f"{SECRETS}.{credential}", "is missing or empty.", f"Set it from a vault; {NAME}.registry names it.")
-    for name in sorted(chosen.get("env", {})):
+    for name, value in sorted(chosen.get("env", {}).items()):
         if name in OURS:
             yield Problem(f"{NAME}.env.{name}", "is set by the plan.", f"Leave it out: {OURS[name]}.")
         else:
-            yield from secret_problem(NAME, name, "NGC_API_KEY")
+            yield from secret_problem(NAME, name, value, "NGC_API_KEY")
 
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:

@@ -17,7 +17,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.mod
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.ollama.program import contents
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, SECRET_NAME, Server, absence
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving.server import LATER, Server, absence, shown_problem
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, url_problem
 
 NAME = "nemoclaw_ollama"
@@ -120,9 +120,9 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
             yield Problem(f"{NAME}.environment.{name}", "is set by the plan.", f"Leave it out: set {NAME}.{SETTINGS[name]}.")
         elif "\n" in f"{name}{value}":
             yield Problem(f"{NAME}.environment.{name}", "has several lines.", "Give a text of one line.")
-        elif SECRET_NAME.search(name):
-            remedy = "Give it to the service by an EnvironmentFile of your own."
-            yield Problem(f"{NAME}.environment.{name}", "looks like a secret, and everybody on the host can read a unit's settings.", remedy)
+        else:
+            remedy, shown = "Give it to the service by an EnvironmentFile of your own.", "everybody on the host can read a unit's settings"
+            yield from shown_problem(f"{NAME}.environment.{name}", name, value, shown, remedy)
     names = [canonical(one["name"]) for one in _models(chosen) if "name" in one]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield Problem(f"{NAME}.models", f"{name!r} is there twice.", "Name each model once.")

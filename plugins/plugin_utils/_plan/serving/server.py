@@ -12,6 +12,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import B
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import SECRETS, Problem
 
 SECRET_NAME = re.compile(r"(TOKEN|KEYS?)(?![A-Z])|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)  # not TOKENIZERS_PARALLELISM, not MAX_TOKENS
+WITH_LOGIN = re.compile(r"//[^/?#\s]*@|^[^/?#\s@]+:[^/?#\s@]+@[^/?#\s@]+:\d+/?$")  # a URL; that of a proxy may lack its scheme
 LATER = "known-after-the-probe"  # a model that only the host's facts can tell
 
 
@@ -37,11 +38,18 @@ def absence(variable: str, variables: dict[str, t.Any], provider: str) -> t.Iter
         yield Problem(f"{variable}.state", f"is absent, and the provider {provider} needs the server.", "Set it to present, or choose another provider.")
 
 
-def secret_problem(variable: str, name: str, passed: str) -> t.Iterator[Problem]:
-    """An entry of a container's environment that looks like a secret; C(passed) is the one that reaches it without being seen."""
+def secret_problem(variable: str, name: str, value: t.Any, passed: str) -> t.Iterator[Problem]:
+    """An entry of a container's environment that holds a secret, see C(shown_problem); C(passed) is the one that reaches it without being seen."""
+    yield from shown_problem(f"{variable}.env.{name}", name, value, "`docker inspect` shows the environment", f"Put it into {SECRETS}; {passed} is passed on.")
+
+
+def shown_problem(variable: str, name: str, value: t.Any, shown: str, remedy: str) -> t.Iterator[Problem]:
+    """An entry of an environment, C(shown) to others, that looks like a secret, for which there is the C(remedy), or is a URL with one."""
     if SECRET_NAME.search(name):
-        remedy = f"Put it into {SECRETS}; {passed} is passed on."
-        yield Problem(f"{variable}.env.{name}", "looks like a secret, and `docker inspect` shows the environment.", remedy)
+        yield Problem(variable, f"looks like a secret, and {shown}.", remedy)
+    elif WITH_LOGIN.search(str(value)):
+        remedy = "Give one without. For a proxy that wants a login, name a forwarder without one that logs in there, on the host or beside it."
+        yield Problem(variable, f"is a URL with a user or a password, and {shown}.", remedy)
 
 
 def unit_of(container: str, blueprint: Blueprint) -> dict[str, t.Any]:

@@ -97,11 +97,11 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     known = None if chosen.get("image") else json.loads(blueprint.text(data["flags"]))
     for word, problem, remedy in vllm_flags.faults(chosen.get("extra_args", []), known):
         yield Problem(f"{NAME}.extra_args", f"{word} {problem}", remedy)
-    for name in sorted(chosen.get("env", {})):
+    for name, value in sorted(chosen.get("env", {}).items()):
         if name in OURS:
             yield Problem(f"{NAME}.env.{name}", "is set by the plan.", f"Leave it out: {OURS[name]}.")
         else:
-            yield from secret_problem(NAME, name, "HF_TOKEN")
+            yield from secret_problem(NAME, name, value, "HF_TOKEN")
     given = chosen.get("gpus", 1)
     count = len(given) if isinstance(given, list) else given
     if count not in COUNTS:
