@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import re
+import socket
 import tarfile
 import threading
 import time
@@ -214,6 +215,60 @@ def test_a_model_that_does_not_load_in_time_says_which_time(listening, monkeypat
     monkeypatch.setattr(Answers, "do_POST", lambda _self: time.sleep(3), raising=False)
     with pytest.raises(ResourceError, match=r"big:latest was not loaded within 1 s\. Give it longer \(nemoclaw_ollama\.load_timeout\)"):
         OllamaModel({"name": "big", "url": f"http://127.0.0.1:{listening}", "load_timeouts": [1, 1]})._load()
+
+
+@pytest.fixture
+def hung(monkeypatch):
+    """The port of a server that takes connections and says nothing; it is not waited for as long as a real one."""
+    monkeypatch.setattr(api.Ollama._call, "__defaults__", (None, 0.2))
+    with socket.create_server(("127.0.0.1", 0)) as listening_:
+        yield listening_.getsockname()[1]
+
+
+def test_a_server_that_hangs_has_no_models(hung):
+    """What is to be made is told, and who asks it for something hears what to do, which is not what to do about a pull."""
+    model = OllamaModel({"name": "big", "url": f"http://127.0.0.1:{hung}"})
+    assert model.read() == {}
+    with pytest.raises(ResourceError, match=r"/api/tags was not answered within 0\.2 s\. .* where Ollama hangs, 'systemctl restart ollama'\."):
+        model._listed()
+
+
+def test_a_server_that_hangs_is_started_again(hung, listening, monkeypatch):
+    monkeypatch.setattr(Answers, "says", {"/api/version": (200, '{"version": "0.13.5"}')})
+    shown = {"LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "MainPID": "812"}
+    monkeypatch.setattr(server.units, "properties", lambda *_names: shown)
+    monkeypatch.setattr(server.listeners, "read", lambda _host, _ports: [{"listeners": [MINE]}])
+    for port, changes in ((hung, [("answers", False, True)]), (listening, [])):
+        found = server.OllamaServer({"port": port, "unit": "", "timeout": 1})
+        monkeypatch.setattr(server, "text_of", lambda path, made=found: made._settings if path == made.dropin else "")
+        monkeypatch.setattr(server.units, "running_digest", lambda _pid, made=found: made._running)
+        assert [(change.field, change.before, change.after) for change in found.changes()] == changes
+
+
+def test_one_that_took_long_to_stop_has_its_time_to_start(listening, monkeypatch):
+    began = time.time() - 90
+    found = server.OllamaServer({"port": listening, "unit": "", "timeout": 2})
+    answers = iter([False, True])
+    monkeypatch.setattr(found, "_answers", lambda: next(answers))
+    monkeypatch.setattr(found, "read", dict)
+    monkeypatch.setattr(found, "diff", lambda _state: [])
+    found._await(began)
+
+
+@pytest.mark.parametrize(("keep_alive", "sent"), [("-1", -1), ("900", 900), ("15m", "15m"), (None, None)])
+def test_how_long_a_model_stays_is_sent_as_ollama_reads_it(listening, monkeypatch, keep_alive, sent):
+    """It takes a text for a time, which has a unit."""
+    bodies = []
+
+    def answer(self):
+        bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    monkeypatch.setattr(Answers, "do_POST", answer, raising=False)
+    monkeypatch.setattr(Answers, "says", {"/api/ps": (200, '{"models": []}')})
+    OllamaModel({"name": "big", "url": f"http://127.0.0.1:{listening}", "load_timeouts": [5, 5], "keep_alive": keep_alive})._load()
+    assert [body.get("keep_alive") for body in bodies] == [sent]
 
 
 def test_a_model_is_pulled_from_a_mirror_under_its_own_name():

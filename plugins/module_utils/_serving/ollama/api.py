@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 import typing as t
 
@@ -75,7 +76,7 @@ class Ollama:
     def chat(self, model: str, timeout: float, keep_alive: str | int | None = None) -> str:
         """What the model answers; it is loaded for that. Raises Stalled when it takes too long."""
         request = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "stream": False, "options": {"num_predict": 16}}
-        kept = {} if keep_alive is None else {"keep_alive": keep_alive}
+        kept = {} if keep_alive is None else {"keep_alive": _duration(keep_alive)}
         return str((self._call("POST", "/api/chat", {**request, **kept}, timeout).get("message") or {}).get("content", ""))
 
     def unload(self, model: str) -> None:
@@ -86,7 +87,9 @@ class Ollama:
         layers: dict[str, Pulled] = {}
         moved, before = time.monotonic(), (0, "")
         body = {"model": model, "insecure": insecure, "stream": True}
-        with self._errors(f"no byte of {model} came for {stall:g} s"), self._post("/api/pull", body, stall) as answer:
+        remedy = "Run it again, what was fetched is kept; or give it longer (nemoclaw_ollama.stall_timeout)."
+        stalled = Stalled(f"no byte of {model} came for {stall:g} s.", remedy)
+        with self._errors(stalled), self._post("/api/pull", body, stall) as answer:
             for line in answer.iter_lines(chunk_size=1):
                 event = json.loads(line) if line else {}
                 if "error" in event:
@@ -98,7 +101,7 @@ class Ollama:
                     moved, before = time.monotonic(), (so_far.completed, event.get("status", ""))
                     report(so_far)
                 elif time.monotonic() - moved > stall:
-                    raise stalled(f"no byte of {model} came for {stall:g} s")
+                    raise stalled
                 if event.get("status") == "success":
                     return
         raise OllamaError(f"{model} cannot be pulled: Ollama ended the pull without a word.", "See 'journalctl -u ollama'.")
@@ -108,7 +111,8 @@ class Ollama:
         return requests.post(f"{self.url}{path}", json=body, stream=True, timeout=(CONNECT, silence), proxies=DIRECT)
 
     def _call(self, method: str, path: str, body: dict[str, t.Any] | None = None, timeout: float = QUESTION) -> dict[str, t.Any]:
-        with self._errors(f"{path} was not answered within {timeout:g} s"):
+        remedy = "See 'journalctl -u ollama'; where Ollama hangs, 'systemctl restart ollama'."
+        with self._errors(Stalled(f"{self.url}{path} was not answered within {timeout:g} s.", remedy)):
             answer = requests.request(method, f"{self.url}{path}", json=body, timeout=(CONNECT, timeout), proxies=DIRECT)
             try:
                 found = answer.json() if answer.content else {}
@@ -119,7 +123,7 @@ class Ollama:
         return found
 
     @contextlib.contextmanager
-    def _errors(self, too_long: str) -> t.Iterator[None]:
+    def _errors(self, too_long: Stalled) -> t.Iterator[None]:
         if requests is None:
             raise Unreachable("Python's requests module is missing.", "Run 'apt-get install python3-requests'.")
         try:
@@ -128,7 +132,7 @@ class Ollama:
             raise Unreachable(f"Ollama at {self.url} does not answer.", "See 'journalctl -u ollama'.") from None
         except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError) as error:
             if "timed out" in str(error):
-                raise stalled(too_long) from None
+                raise too_long from None
             raise Unreachable(f"Ollama at {self.url} does not answer: {reason(error)}.", "See 'journalctl -u ollama'.") from None
         except requests.exceptions.RequestException as error:
             raise Unreachable(f"The connection to Ollama at {self.url} broke off: {reason(error)}.", "See 'journalctl -u ollama'.") from None
@@ -141,8 +145,9 @@ def reason(error: BaseException) -> str:
     return str(getattr(error, "reason", "") or error).rpartition(">: ")[2]
 
 
-def stalled(what: str) -> Stalled:
-    return Stalled(f"{what}.", "Run it again, what was fetched is kept; or give it longer (nemoclaw_ollama.stall_timeout).")
+def _duration(keep_alive: str | int) -> str | int:
+    """As Ollama reads it: in a request, seconds are a number, and a text has a unit."""
+    return int(keep_alive) if re.fullmatch("-?[0-9]+", str(keep_alive)) else keep_alive
 
 
 def refused(what: str, said: str) -> OllamaError:

@@ -49,18 +49,22 @@ class OllamaModel(Resource):
 
     def read(self) -> dict[str, t.Any]:
         try:
-            found = self._of(self.server.models())
-            if found is None:
-                return {}
-            tools = self.server.capabilities(self.name) if self.desired.get("tools") and not self.absent else None
-            return {
-                "digest": found["digest"],
-                "size_mb": found["size"] >> 20,
-                "loaded": self._loaded() is not None,
-                "tools": tools is None or "tools" in tools,
-            }
-        except Unreachable:
+            return self._listed()
+        except (Unreachable, Stalled):
             return {}
+
+    def _listed(self) -> dict[str, t.Any]:
+        """The model as a server that answers has it; empty where it has not."""
+        found = self._of(self.server.models())
+        if found is None:
+            return {}
+        tools = self.server.capabilities(self.name) if self.desired.get("tools") and not self.absent else None
+        return {
+            "digest": found["digest"],
+            "size_mb": found["size"] >> 20,
+            "loaded": self._loaded() is not None,
+            "tools": tools is None or "tools" in tools,
+        }
 
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         if self.absent:
@@ -82,7 +86,7 @@ class OllamaModel(Resource):
             return
         if fields & {"state", "digest"}:
             self._pull()
-            state = self.read()
+            state = self._listed()
             if not state:
                 raise OllamaError(f"{self.name} was pulled, and Ollama does not list it.", "Name it as 'ollama list' does.")
         if not state["tools"]:
@@ -102,7 +106,7 @@ class OllamaModel(Resource):
         if self._source != self.name:
             self.server.copy(self._source, self.name)
             self.server.delete(self._source)
-        found = self.read().get("digest")
+        found = self._listed().get("digest")
         if self._digest and found != self._digest:
             raise OllamaError(
                 f"The registry's {self.name} has the digest {found}, not {self._digest}.", "Correct the digest in nemoclaw_ollama.models, or the mirror."

@@ -76,6 +76,7 @@ class OllamaServer(Resource):
             "active": shown.get("ActiveState") == "active",
             "running": units.running_digest(pid) if pid else "",
             "addresses": sorted(one["address"] for one in held if one in own),
+            "answers": not own or self._answers(),
             "strangers": [one for one in held if one not in own],
         }
 
@@ -90,6 +91,8 @@ class OllamaServer(Resource):
             changes.append(self.change("listens on", state["addresses"], [LOOPBACK]))
         if not changes and state["running"] != self._running:
             changes.append(self.change("running configuration", state["running"], self._running))
+        if not changes and not state["answers"]:
+            changes.append(self.change("answers", False, True))
         return changes
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
@@ -134,14 +137,16 @@ class OllamaServer(Resource):
             os.makedirs(path, mode=0o755)
             shutil.chown(path, units.properties(self.name, "User").get("User") or "root")
 
+    def _answers(self) -> bool:
+        with contextlib.suppress(OllamaError):
+            return bool(Ollama(f"http://{LOOPBACK}:{self.desired['port']}").version())
+        return False
+
     def _await(self, began: float) -> None:
         """Wait until it answers, on the loopback alone."""
-        server = Ollama(f"http://{LOOPBACK}:{self.desired['port']}")
-        while True:
-            with contextlib.suppress(OllamaError):
-                if server.version():
-                    break
-            if time.time() > began + self.desired["timeout"]:
+        deadline = time.time() + self.desired["timeout"]  # from now on: a hung one takes a while to stop
+        while not self._answers():
+            if time.time() > deadline:
                 raise units.failure(self.name, began, f"{self.name} does not answer within {self.desired['timeout']} s.")
             time.sleep(0.2)
         wide = [change.before for change in self.diff(self.read()) if change.field == "listens on"]
