@@ -138,14 +138,25 @@ ARGUMENTS = {
 }
 
 
+def key_of(module: AnsibleModule, path: str) -> str:
+    """The key in a file of the host, which no result of the module shows."""
+    try:
+        key = secret_file.read(path)
+    except UnicodeDecodeError:
+        module.fail_json(msg=f"{path} holds something else than a key. Remove it, and apply role proxy or local_inference, which makes it anew.")
+    if not key:
+        module.fail_json(msg=f"{path} is missing or empty. Apply role proxy or local_inference first, which makes it.")
+    module.no_log_values.add(key)
+    return key
+
+
 def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     if serving.requests is None:
         module.fail_json(msg=missing_required_lib("requests") + " Run 'apt-get install python3-requests' on the host.")
     options = module.params
     if options["api_key_file"]:
-        options["api_key"] = secret_file.read(options["api_key_file"])
-        module.no_log_values.add(options["api_key"])
+        options["api_key"] = key_of(module, options["api_key_file"])
     names = probe.Names(options["url_variable"], options["model_variable"], options["key_variable"])
     try:
         base = normalise(options["url"])

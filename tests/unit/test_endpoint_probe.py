@@ -485,6 +485,22 @@ def test_the_module_fails_with_everything_in_its_result():
         assert (code, result["ok"], result["failure"]) == (0, False, "unauthorized")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "is missing or empty. Apply role proxy or local_inference first, which makes it."),
+        (b"\n", "is missing or empty. Apply role proxy or local_inference first, which makes it."),
+        ("schlüssel".encode(), "holds something else than a key. Remove it, and apply role proxy or local_inference, which makes it anew."),
+    ],
+)
+def test_a_file_without_a_key_is_named(tmp_path, content, said):
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_bytes(content)
+    code, result, _output = run_module(url="http://127.0.0.1:1", model="m1", api_key_file=str(path))
+    assert (code, result["msg"]) == (1, f"{path} {said}")
+
+
 def test_the_module_names_the_variable_of_a_bad_url():
     code, result, _output = run_module(url="h:8000", model="m1")
     assert code == 1
