@@ -558,6 +558,22 @@ def test_an_archive_by_its_line_in_a_list(release, tmp_path):
     assert install({**wanted, "sha256": sha256(str(folder / "ollama-linux-amd64.tgz")), "checksums": ""}) == []
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_a_program_that_was_there_before_is_not_taken_away(release, tmp_path, before):
+    """The unit that it is of stays, too, and would have nothing to start."""
+    _folder, wanted = release
+    path = tmp_path / "local/bin/ollama"
+    if before:
+        path.parent.mkdir(parents=True)
+        path.write_text("#!/bin/sh\necho ollama version is 0.6.5\n")
+    assert install(wanted) == ["release"]
+    path.write_text("changed by somebody")
+    assert install(wanted) == ["release"], "a second time it is one of ours"
+    assert install({**wanted, "state": "absent"}) == ["state"]
+    assert install({**wanted, "state": "absent"}) == []
+    assert path.exists() == (tmp_path / "local/lib/ollama").exists() == before
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

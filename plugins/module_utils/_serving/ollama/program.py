@@ -45,8 +45,8 @@ class Program(Resource):
     """C({source, path, prefix, archive, url, sha256, checksums, version, minimum}): the program, where it is already, or out of a release's archive.
 
     The archive has the digest C(sha256), else the one that the release's list at C(checksums) has for it. Its C(bin/ollama) and C(lib/ollama) lie below the
-    prefix, as Ollama's own installer puts them; a record beside the libraries says which archive they are of. C(file) is the path of the archive on the
-    host, when it was brought there; else it is downloaded.
+    prefix, as Ollama's own installer puts them; a record beside the libraries says which archive they are of, and whether there was a program before, which
+    is not taken from whoever had it. C(file) is the path of the archive on the host, when it was brought there; else it is downloaded.
     """
 
     kind = "program"
@@ -66,15 +66,18 @@ class Program(Resource):
     def read(self) -> dict[str, t.Any]:
         if not self._installs and not self.absent:
             return {"program": self.desired["path"]} if os.access(self.desired["path"], os.X_OK) else {}
-        recorded: dict[str, str] = {}
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError), open(self.record, encoding="utf-8") as stream:
-            recorded = json.load(stream)
+        recorded = self._recorded()
         if self.absent:
             return recorded
         if not os.path.isfile(self.program):
             return {}
         intact = sha256(self.program) == recorded.get("program")
         return {"program": self.program, **{key: recorded.get(key) if intact else None for key in ("archive", "release")}}
+
+    def _recorded(self) -> dict[str, t.Any]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError), open(self.record, encoding="utf-8") as stream:
+            return json.load(stream)
+        return {}
 
     @property
     def contents(self) -> str:
@@ -92,6 +95,9 @@ class Program(Resource):
         alone.apply(self, "nemoclaw-ollama", state, self._apply)
 
     def _apply(self, state: dict[str, t.Any]) -> None:
+        if self.absent and state.get("replaced"):
+            os.unlink(self.record)
+            return
         if self.absent:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.program)
@@ -123,9 +129,11 @@ class Program(Resource):
             raise ResourceError(f"Ollama {version} is older than {self.desired['minimum']}. Nothing was changed.", "Give a newer release.")
         if self.desired.get("version") and version != self.desired["version"]:
             raise ResourceError(f"{self.desired['archive']} holds Ollama {version}, not {self.desired['version']}. Nothing was changed.", AGAIN)
+        recorded = self._recorded()
+        replaced = recorded.get("replaced", False) if recorded else os.path.lexists(self.program)
         os.makedirs(f"{self.staging}/lib/ollama", exist_ok=True)
         with open(f"{self.staging}/lib/ollama/{posixpath.basename(self.record)}", "w", encoding="utf-8") as stream:
-            json.dump({"archive": found, "program": sha256(staged), "version": version, "release": self.contents}, stream)
+            json.dump({"archive": found, "program": sha256(staged), "version": version, "release": self.contents, "replaced": replaced}, stream)
         if os.path.isdir(self.libraries):
             os.rename(self.libraries, f"{self.staging}/old")
         os.rename(f"{self.staging}/lib/ollama", self.libraries)
