@@ -118,7 +118,7 @@ facts:
          data_root: /var/lib/docker, cgroup_driver: systemd, cdi_spec_dirs: [/etc/cdi], runtimes: [runc],
          networks: {bridge: {driver: bridge, subnets: [172.17.0.0/16], gateway: 172.17.0.1, interface: docker0, mtu: 1500, gateway_of: ""}},
          sandboxes: [{name: assistant, gateway: nemoclaw, state: running}], images: ["org/image:1"], packages: [docker.io],
-         servers: [{kind: nim, name: nemoclaw-nim, state: running, port: 8000}]}
+         servers: [{kind: nim, name: nemoclaw-nim, state: running, port: 8000}], strangers: [nemoclaw-vllm]}
     openshell:
       description: C(path) and C(version) of each of OpenShell's programs; empty when missing.
       type: dict
@@ -144,12 +144,14 @@ facts:
     clock: {description: Who keeps the clock and how far it is from the controller's., type: dict, sample: {synchronised: true, service: chrony, offset_s: 0}}
     servers:
       description:
-        - C(ollama) is program, unit, listeners and models; C(openai) are servers on O(openai_ports) that list models or ask for a key; C(proxies) ours.
+        - C(ollama) is program, unit, listeners and models; C(proxies) are ours.
+        - C(held) are O(openai_ports) where something listens; C(openai) lists models or asks for a key.
         - C(nim) is, by container, the id that a NIM was told to serve as and the one it serves.
       type: dict
       sample:
-        ollama: {path: /usr/bin/ollama, version: 0.13.5, unit: {}, ours: true, port: 11434, listeners: [], running: "", models: [], loaded: []}
+        ollama: {path: /usr/bin/ollama, version: 0.13.5, unit: {}, ours: true, port: 11434, listeners: [], running: "", models: []}
         openai: [{port: 8000, listeners: [], key_needed: false, models: [{id: org/model, max_model_len: 32768}]}]
+        held: []
         proxies: [{gateway: nemoclaw, ports: [11435], backends: [11434]}]
         nim: {nemoclaw-nim: {image: "i:1", asked: m, served: org/m}}
     services: {description: The ports of O(services) with their listeners., type: list, elements: dict}
@@ -161,9 +163,9 @@ facts:
       description: Where the host's own package clients get their packages from; only clients that are configured.
       type: dict
       sample: {pypi: [mirror.example.org], npm: ["mirror.example.org:8443"]}
-    proxy: {description: Proxy settings of the environment., type: dict, sample: {http_proxy: "", https_proxy: "", no_proxy: ""}}
+    proxy: {description: Proxy settings of the environment., type: dict, sample: {http_proxy: "", no_proxy: localhost}}
     existing:
-      description: Traces of a NemoClaw or OpenShell that was not installed by this collection, as C(kind) and C(what).
+      description: Traces of a NemoClaw or OpenShell of others, as C(kind) and C(what).
       type: list
       elements: dict
       sample: [{kind: nemoclaw, what: /home/ann/.nemoclaw/sandboxes.json}]

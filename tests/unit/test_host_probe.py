@@ -612,18 +612,27 @@ def test_every_address_of_the_host():
 
 def test_engine_described():
     recorded = json.loads((RECORDED / "docker-26.1.5.json").read_text())
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"], [])
     assert (found["engine"], found["version"], found["storage_driver"], found["data_root"]) == ("docker", "26.1.5+dfsg1", "overlay2", "/var/lib/docker")
     bridge = {"driver": "bridge", "subnets": ["172.17.0.0/16"], "gateway": "172.17.0.1", "interface": "docker0", "mtu": 1500, "gateway_of": ""}
     assert found["image_store"] == "docker"
-    assert engine.describe({}, {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}, [], [], [], [])["image_store"] == "containerd"
+    assert engine.describe({}, {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}, [], [], [], [], [])["image_store"] == "containerd"
     assert found["networks"]["bridge"] == bridge
     assert found["images"] == ["nf/sandbox:1", "vllm/vllm-openai@sha256:" + "ab" * 32]
     recorded["version"]["Components"][0]["Name"] = "Podman Engine"
     recorded["info"]["HttpProxy"] = "http://me:canary-password@proxy:3128"
-    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"])
+    found = engine.describe(recorded["version"], recorded["info"], recorded["networks"], [], [], recorded["images"], [])
     assert found["engine"] == "podman"
     assert found["http_proxy"] == "http://me:********@proxy:3128"
+
+
+def test_containers_of_others_that_have_a_name_of_ours():
+    named = [
+        {"Names": ["/nemoclaw-vllm"], "Labels": {engine.SERVER: "vllm", engine.SPEC: "{}"}},
+        {"Names": ["/nemoclaw-nim"], "Labels": {"org.example": "1"}},
+        {"Names": ["/nemoclaw-before"], "Labels": None},
+    ]
+    assert engine.describe({}, {}, [], [], [], [], named)["strangers"] == ["nemoclaw-before", "nemoclaw-nim"]
 
 
 def test_engine_that_does_not_answer(tmp_path):

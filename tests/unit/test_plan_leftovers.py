@@ -124,6 +124,53 @@ def test_its_port():
     assert kinds({**VLLM, "nemoclaw_nim": {"state": "absent"}}, on) == ["proxy"]
 
 
+SERVES = {"port": 8000, "key_needed": False, "models": [{"id": "org/model", "max_model_len": 32768}]}
+
+
+def held(*, port=8000, address="127.0.0.1", openai=(SERVES,), **more):
+    """Facts of a host on which somebody else listens on a port."""
+    holder = {"address": address, "user": "ann", "pid": 77, "process": "python3", "unit": ""}
+    return facts(H100, servers={"held": [{"port": port, "listeners": [holder]}], "openai": list(openai)}, **more)
+
+
+@pytest.mark.parametrize(("given", "kind"), [(VLLM, "vllm"), (NIM, "nim")])
+def test_a_port_of_somebody_else(given, kind):
+    """Found before tens of GB are fetched."""
+    assert said(given, held()) == {
+        f"nemoclaw_{kind}.port": "the port 8000 is held by python3 (pid 77, user ann), which serves org/model; it is left alone. Stop it ('kill 77') or set "
+        f"nemoclaw_{kind}.port to a free port; or use it as it is: nemoclaw_inference.provider vllm with the endpoint_url http://127.0.0.1:8000/v1."
+    }
+    assert said(given, held(openai=[]))[f"nemoclaw_{kind}.port"].endswith(f"or set nemoclaw_{kind}.port to a free port.")
+    assert kinds({**given, f"nemoclaw_{kind}": {"port": 8001}}, held()) == []
+    assert kinds(given, held(address="10.0.0.7")) == [], "which leaves it free on the loopback"
+    assert kinds({**CLOUD, f"nemoclaw_{kind}": {"state": "absent"}}, held()) == []
+
+
+def test_a_port_that_is_held_by_what_was_made_here():
+    on = {**after(VLLM, "vllm", facts(H100)), "servers": held()["servers"]}
+    assert kinds(VLLM, on) == []
+    assert kinds({**NIM, "nemoclaw_vllm": {"state": "absent"}}, on) == []
+    assert "nemoclaw_vllm.port" in said(VLLM, {**after(VLLM, "vllm", facts(H100), state="exited"), "servers": held()["servers"]})
+    silent = {**held(), "docker": {**held()["docker"], "running": False}}
+    assert not run(VLLM, facts=silent).get("failed"), "nobody says whose containers hold it"
+
+
+@pytest.mark.parametrize(("given", "kind"), [(VLLM, "vllm"), (NIM, "nim")])
+def test_a_container_of_others_that_has_the_name(given, kind):
+    on = facts(H100)
+    on["docker"]["strangers"] = ["nemoclaw-nim", "nemoclaw-nim-nemoclaw", "nemoclaw-vllm"]
+    name = f"nemoclaw-{kind}"
+    remedy = f"Remove it ('docker rm --force {name}'), and run again."
+    assert said(given, on) == {f"nemoclaw_{kind}": f"the host has a container {name} that this collection has not made. {remedy}"}
+    assert kinds({**CLOUD, f"nemoclaw_{kind}": {"state": "absent"}}, on) == []
+
+
+def test_the_probe_looks_where_servers_are_to_listen():
+    given = {**VLLM, "nemoclaw_vllm": {"port": 8123}, "nemoclaw_nim": {"state": "present", "port": 8124}, "nemoclaw_credentials": {"NGC_API_KEY": "nvapi-x"}}
+    assert run(given, facts=None)["servers"]["openai_ports"] == [8000, 8123, 8124]
+    assert run(CLOUD, facts=None)["servers"]["openai_ports"] == [8000]
+
+
 def test_its_memory():
     on = after(NIM, "nim", facts(H100))
     assert said({**VLLM, "nemoclaw_vllm": {"port": 8001, "gpu_memory_utilization": 0.9}}, on) == {

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import serving
-from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import vllm, vllm_flags
+from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, vllm, vllm_flags
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import completed
 from tests.bed.paths import TESTS
 from tests.unit.test_plan import FACTS, run
@@ -334,6 +334,61 @@ def test_sandboxes_and_the_server_share_the_gpu(every):
     given["nemoclaw_vllm"] = {"gpu_memory_utilization": 0.97, "gpus": [1]}
     given["nemoclaw_sandboxes"][0]["gpu"] = 1
     assert not said(facts(LINUX, LINUX), given)
+
+
+OLLAMA = {"ollama": {"path": "/usr/bin/ollama", "version": "0.13.5", "models": []}}
+
+
+def with_ollama(provider, *models, **own):
+    inference = {"provider": provider, **({"model": models[0]["name"]} if provider == "ollama" else {})}
+    return {**variables(inference, state="present", **own), "nemoclaw_ollama": {"state": "present", "models": list(models)}}
+
+
+@pytest.mark.parametrize("provider", ["install-vllm", "ollama"])
+def test_ollama_and_vllm_share_the_gpu(provider):
+    """Whichever of them the agents use; of models that nobody is said to use, any may be loaded."""
+    large, small = {"name": "own:70b", "memory_mb": 60000}, {"name": "own:8b", "memory_mb": 6000}
+    of = facts(H100, servers=OLLAMA)
+    message = said(of, with_ollama(provider, large, small, {"name": "gone", "memory_mb": 80000, "state": "absent"}))
+    assert "58.6 GiB + vllm (nvidia/NVIDIA-Nemotron-3-Nano-4B-FP8) 55.8 GiB = 114.3 GiB, and there are 79.6 GiB; 34.7 GiB too much." in message
+    assert not said(of, with_ollama(provider, small))
+    assert not said(of, with_ollama(provider, {**large, "memory_mb": 24000}))
+
+
+def beside(of, given):
+    return entry(serving.planned(given, BLUEPRINT, of)["vllm"], "vllm")["side_by_side"]
+
+
+@pytest.mark.parametrize(("other", "room"), [(6000, True), (16000, True), (24000, False)])
+def test_a_new_one_is_tried_beside_the_old_one_where_the_gpu_has_room_for_both_and_the_rest(other, room):
+    of = facts(SPARK, platform="spark", arch="aarch64", servers=OLLAMA)
+    given = with_ollama("install-vllm", {"name": "own:8b", "memory_mb": other})
+    assert not said(of, given)
+    assert beside(of, given) == room
+    assert beside(of, variables())
+    assert not beside(of, variables(gpu_memory_utilization=0.5))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "room"),
+    [
+        ((500, "a"), (0, ""), True),
+        ((501, "a"), (0, ""), False),
+        ((1000, "ab"), (0, ""), True),
+        ((1001, "ab"), (0, ""), False),
+        ((400, "a"), (200, "a"), True),
+        ((400, "a"), (201, "a"), False),
+        ((400, "a"), (400, "ab"), True),
+        ((400, "a"), (900, "b"), True),  # on another one
+        ((400, "a"), (201, ""), False),  # on any
+    ],
+)
+def test_room_for_two(own, other, room):
+    devices = [gpus.Device(name, "GPU", 1000, "9.0", False) for name in "ab"]
+    mine, others = (gpus.Claim(name, name, memory, tuple(names)) for name, (memory, names) in (("mine", own), ("others", other)))
+    assert gpus.fits_twice(mine, [mine, others], devices, 100) == room
+    assert gpus.fits_twice(mine, [mine, others], [device._replace(unified=True, memory_mb=1100) for device in devices], 100) == room
+    assert gpus.fits_twice(mine, [mine, others], [device._replace(memory_mb=0) for device in devices], 100), "where nobody knows, its part says it"
 
 
 def test_the_host_needs_some_of_unified_memory():

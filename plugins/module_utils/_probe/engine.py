@@ -19,6 +19,8 @@ SANDBOXES = "/containers/json?all=1&filters=" + urllib.parse.quote('{"label":["o
 # labels of model servers of this collection: the kind, and what they were made from
 SERVER, SPEC = "nemoclaw.fleet/server", "nemoclaw.fleet/spec"
 SERVERS = "/containers/json?all=1&filters=" + urllib.parse.quote(f'{{"label":["{SERVER}"]}}')
+# what has a name as containers of this collection have them, made by it or not
+NAMED = "/containers/json?all=1&filters=" + urllib.parse.quote('{"name":["nemoclaw-"]}')
 SHARE = "--gpu-memory-utilization"
 # packages that bring an engine, or stand in its place
 PACKAGES = ("docker.io", "docker-ce", "moby-engine", "podman-docker")
@@ -69,7 +71,7 @@ def read(host: Host, shown: str = "") -> dict:
     if not facts["present"]:
         return facts
     try:
-        answers = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES, SERVERS, "/images/json")
+        answers = ask(host.path(SOCKET), "/version", "/info", "/networks", SANDBOXES, SERVERS, "/images/json", NAMED)
     except (OSError, ValueError) as exc:
         return dict(facts, error=str(exc))
     return dict(facts, running=True, **describe(*answers))
@@ -100,7 +102,7 @@ def image_store(info: dict) -> str:
     return "containerd" if ["driver-type", "io.containerd.snapshotter.v1"] in (info.get("DriverStatus") or []) else "docker"
 
 
-def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict], servers: list[dict], images: list[dict]) -> dict:
+def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[dict], servers: list[dict], images: list[dict], named: list[dict]) -> dict:
     """The facts in the engine's answers. Pure."""
     podman = any("podman" in part.get("Name", "").lower() for part in version.get("Components") or [])
     return {
@@ -123,6 +125,7 @@ def describe(version: dict, info: dict, networks: list[dict], sandboxes: list[di
         "networks": {network["Name"]: _describe_network(network) for network in sorted(networks, key=lambda one: one["Name"])},
         "sandboxes": sorted((_describe_sandbox(one) for one in sandboxes), key=lambda one: (one["gateway"], one["name"])),
         "servers": sorted(map(_describe_server, servers), key=lambda one: one["name"]),
+        "strangers": sorted(_name(one) for one in named if SPEC not in (one.get("Labels") or {})),
         "images": sorted({name for one in images for name in [*(one.get("RepoTags") or []), *(one.get("RepoDigests") or [])] if "<none>" not in name}),
     }
 
@@ -144,9 +147,13 @@ def _describe_network(network: dict) -> dict:
     }
 
 
+def _name(container: dict) -> str:
+    return next(iter(container.get("Names") or ["?"])).lstrip("/")
+
+
 def _describe_sandbox(container: dict) -> dict:
     labels = container.get("Labels") or {}
-    name = labels.get("openshell.ai/sandbox-name") or next(iter(container.get("Names") or ["?"])).lstrip("/")
+    name = labels.get("openshell.ai/sandbox-name") or _name(container)
     return {"name": name, "gateway": labels.get("openshell.ai/sandbox-namespace", ""), "state": container.get("State", "")}
 
 
@@ -156,7 +163,7 @@ def _describe_server(container: dict) -> dict:
     command = spec.get("command") or []
     return {
         "kind": labels[SERVER],
-        "name": next(iter(container.get("Names") or ["?"])).lstrip("/"),
+        "name": _name(container),
         "state": container.get("State", ""),
         "image": spec.get("image", ""),
         "port": (spec.get("publish") or {}).get("port", 0),

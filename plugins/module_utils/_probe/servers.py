@@ -34,7 +34,7 @@ def commands(host: Host) -> dict[str, list[str]]:
 
 
 def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], ollama_port: int, openai_ports: list[int]) -> dict[str, t.Any]:
-    """C({ollama, openai, proxies, nim}) as RETURN of host_probe describes them; servers are asked only where something listens."""
+    """C({ollama, openai, held, proxies, nim}) as RETURN of host_probe describes them; servers are asked only where something listens."""
     ports = sorted({ollama_port, *openai_ports})
     found = {one["port"]: one["listeners"] for one in listeners.read(host, [{"port": port, "address": "0.0.0.0"} for port in ports])}
     for held in found.values():
@@ -51,6 +51,7 @@ def read(host: Host, asked: dict[str, list[str]], said: dict[str, Outcome], olla
             **(ollama(found[ollama_port], ollama_port) if found[ollama_port] else {"running": "", "models": [], "loaded": []}),
         },
         "openai": [server for port in openai_ports if found[port] and (server := openai(found[port], port))],
+        "held": [{"port": port, "listeners": found[port]} for port in openai_ports if found[port]],
         "proxies": [proxy_of(path.split("/")[2], host.text(path)) for path in host.glob(PROXIES)],
         "nim": served.all_of(host.path(served.DIRECTORY)),
     }

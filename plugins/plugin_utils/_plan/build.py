@@ -108,7 +108,7 @@ def build(inputs: Inputs) -> dict[str, t.Any]:
 
 def _local(inputs: Inputs) -> dict[str, t.Any]:
     """C({serving, proxy, leftovers}): the model servers of the host by kind, the proxy before those that take no key, and what of both is to go at last."""
-    servers = serving.servers(inputs.variables, inputs.blueprint, inputs.facts)
+    servers = serving.planned(inputs.variables, inputs.blueprint, inputs.facts)
     return {
         "serving": {kind: {"resources": server.resources} for kind, server in servers.items() if server.resources},
         "proxy": proxy.desired(inputs.variables, inputs.blueprint),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import typing as t
 import urllib.parse
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.checks.ports import stop, who
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.listeners import collides
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import proxy
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import disks, gpus, leftovers, nim, ollama, running, vllm
@@ -16,6 +18,7 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables imp
 
 # in the order they are made in; those that go make room for them first
 KINDS: dict[str, t.Any] = {"ollama": ollama, "vllm": vllm, "nim": nim, "running": running}
+CONTAINERS = ("vllm", "nim")
 
 
 def wanted(variables: dict[str, t.Any], blueprint: Blueprint) -> list[str]:
@@ -35,7 +38,8 @@ def probed(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.Any
     """Where host_probe looks for servers and for their models' files, as its options say it."""
     caches = {"ollama": ollama.models_dir(variables, blueprint), "vllm": vllm.cache(variables)}
     asked = [path for kind, path in caches.items() if kind in wanted(variables, blueprint)]
-    return {"ollama_port": ollama.port(variables, blueprint), "openai_ports": [running.port(variables)], "caches": asked}
+    containers = {urllib.parse.urlsplit(one.url).port for kind, one in servers(variables, blueprint, {}).items() if kind in CONTAINERS}
+    return {"ollama_port": ollama.port(variables, blueprint), "openai_ports": sorted({running.port(variables), *containers}), "caches": asked}
 
 
 def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
@@ -90,14 +94,19 @@ def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict
 
 
 def claims(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[gpus.Claim]:
-    """The GPU memory that the servers take, and the least that sandboxes with GPUs need; none where there is no server."""
+    """The GPU memory that servers take, those of earlier runs too, and the least that sandboxes with GPUs need; none where there is no server."""
+    found = _claims(servers(variables, blueprint, facts), variables, blueprint, facts)
+    return [*(_claim(left) for left in left_over(variables, blueprint, facts) if left.memory_mb), *found] if found else []
+
+
+def _claims(made: dict[str, Server], variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> list[gpus.Claim]:
+    """What the plan itself puts on the GPUs."""
     found = []
-    for kind, server in servers(variables, blueprint, facts).items():
+    for kind, server in made.items():
         devices = next((tuple(entry.get("devices", [])) for entry in server.resources if "devices" in entry), ())
         if server.memory_mb:
-            found.append(gpus.Claim(f"nemoclaw_{kind}", f"{kind} ({server.model})", server.memory_mb, devices))
-    if found:  # alone it is no problem
-        found = [*(_claim(left) for left in left_over(variables, blueprint, facts) if left.memory_mb), *found]
+            what = f"{kind} ({server.model})" if server.model else kind
+            found.append(gpus.Claim(f"nemoclaw_{kind}", what, server.memory_mb, devices))
     there = [device.name for device in gpus.devices(facts)]
     for index, sandbox in enumerate(variables["nemoclaw_sandboxes"] if found else []):
         wanted_devices = gpus.of_sandbox(sandbox, there)
@@ -139,13 +148,39 @@ def pruned(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
 
 
 def _beside(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
-    """Ports that something left over holds."""
-    held = {port: one for one in left_over(variables, blueprint, facts) if one.running for port in one.ports}
+    """Ports and names that something left over has, or somebody else's."""
+    left = {port: one for one in left_over(variables, blueprint, facts) if one.running for port in one.ports}
+    strangers = _strangers(facts)
     for kind, server in servers(variables, blueprint, facts).items():
-        port = urllib.parse.urlsplit(server.url).port
-        if port in held and kind != "running" and variables.get(f"nemoclaw_{kind}", {}).get("state") != "absent":
-            problem = f"the port {port} is held by {held[port].name} of an earlier run, which nothing asks for any more."
-            yield Problem(f"nemoclaw_{kind}.port", problem, f"Set {held[port].absent}, which removes it first, or choose another port.")
+        variable, port = f"nemoclaw_{kind}", urllib.parse.urlsplit(server.url).port
+        if kind == "running" or variables.get(variable, {}).get("state") == "absent":
+            continue
+        if port in left:
+            problem = f"the port {port} is held by {left[port].name} of an earlier run, which nothing asks for any more."
+            yield Problem(f"{variable}.port", problem, f"Set {left[port].absent}, which removes it first, or choose another port.")
+        elif port in strangers:
+            yield _stranger(f"{variable}.port", port, strangers[port], facts)
+        for name in sorted({entry["name"] for entry in server.resources if "name" in entry} & set((facts.get("docker") or {}).get("strangers", []))):
+            problem = f"the host has a container {name} that this collection has not made."
+            yield Problem(variable, problem, f"Remove it ('docker rm --force {name}'), and run again.")
+
+
+def _strangers(facts: dict[str, t.Any]) -> dict[int, dict[str, t.Any]]:
+    """The ports that servers were looked for on and others hold, each with its listener. Of a container only the engine knows whose it is."""
+    docker, held = facts.get("docker") or {}, (facts.get("servers") or {}).get("held", [])
+    if docker.get("present") and not docker.get("running"):
+        return {}
+    own = {one["port"] for one in docker.get("servers") or [] if one["state"] == "running"}
+    here = {one["port"]: [holder for holder in one["listeners"] if collides(proxy.HOST, holder["address"])] for one in held if one["port"] not in own}
+    return {port: holders[0] for port, holders in here.items() if holders}
+
+
+def _stranger(variable: str, port: int, holder: dict[str, t.Any], facts: dict[str, t.Any]) -> Problem:
+    answers = next((one for one in facts["servers"].get("openai", []) if one["port"] == port), {})
+    models = ", ".join(one["id"] for one in answers.get("models", []))
+    use = f"; or use it as it is: nemoclaw_inference.provider vllm with the endpoint_url http://{proxy.HOST}:{port}/v1" if models else ""
+    problem = f"the port {port} is held by {who(holder)}{f', which serves {models}' if models else ''}; it is left alone."
+    return Problem(variable, problem, f"{stop(holder, port)} or set {variable} to a free port{use}.")
 
 
 def _claim(left: leftovers.Made) -> gpus.Claim:
@@ -156,6 +191,18 @@ def _claim(left: leftovers.Made) -> gpus.Claim:
 def servers(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> dict[str, Server]:
     """The servers of a host by kind. Without facts, what they alone can tell is C(LATER)."""
     return {kind: KINDS[kind].server(variables, blueprint, facts) for kind in wanted(variables, blueprint)}
+
+
+def planned(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> dict[str, Server]:
+    """The servers as they are made: one is tried beside the one before only where there is room for both beside all else that is planned."""
+    made = servers(variables, blueprint, facts)
+    beside, found, host_mb = _claims(made, variables, blueprint, facts), gpus.devices(facts), blueprint.data["gpu_memory"]["host_mb"]
+
+    def tried(kind: str, entry: dict[str, t.Any]) -> dict[str, t.Any]:
+        room = all(gpus.fits_twice(claim, beside, found, host_mb) for claim in beside if claim.variable == f"nemoclaw_{kind}")
+        return {**entry, "side_by_side": entry["side_by_side"] and room} if "side_by_side" in entry else entry
+
+    return {kind: server._replace(resources=[tried(kind, entry) for entry in server.resources]) for kind, server in made.items()}
 
 
 def resolved(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any] | None) -> dict[str, t.Any]:

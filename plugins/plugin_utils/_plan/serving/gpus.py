@@ -97,6 +97,16 @@ def problems(claims: t.Sequence[Claim], found: t.Sequence[Device], host_mb: int)
             yield _problem(every, f"all {len(found)} GPUs together" if len(found) > 1 else f"{found[0].name} ({found[0].label})", total)
 
 
+def fits_twice(own: Claim, claims: t.Sequence[Claim], found: t.Sequence[Device], host_mb: int) -> bool:
+    """Whether the devices of one of the claims have room for it a second time; what names no device may be on any."""
+
+    def taken(device: Device) -> float:
+        there = [claim for claim in [*claims, own] if not claim.devices or device.name in claim.devices]
+        return sum(claim.memory_mb / max(len(claim.devices), 1) for claim in there) + host_mb * device.unified
+
+    return all(taken(device) <= device.memory_mb for device in found if device.name in own.devices and device.memory_mb)
+
+
 def _of_host(device: Device, host_mb: int) -> list[tuple[Claim, float]]:
     return [(Claim("", "the host itself", host_mb), float(host_mb))] if device.unified else []
 

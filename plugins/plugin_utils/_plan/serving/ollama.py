@@ -238,7 +238,9 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     resources = _resources(variables, blueprint, facts, url, model, window) if facts else []
     if chosen.get("state") == "absent":
         return Server(url, model, [{**one, "state": "absent"} for one in reversed(resources) if one["resource"] in ("ollama_program", "ollama")])
-    needed = _needs(model, data, chosen, facts) if memory(facts, 0).gpu else 0
+    # without an agents' model, any of the user's may be loaded
+    may_run = [model] if model else [one["name"] for one in _models(chosen) if one.get("state") != "absent"]
+    needed = max((_needs(name, data, chosen, facts) for name in may_run), default=0) if memory(facts, 0).gpu else 0
     return Server(url, model, resources, proxied=True, context_window=window, memory_mb=needed)
 
 
