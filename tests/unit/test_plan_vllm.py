@@ -8,12 +8,14 @@ import json
 
 import pytest
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import folder_of
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.vllm import CACHE as CACHE_INSIDE
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import Blueprint
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan import serving
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.serving import gpus, vllm, vllm_flags
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import completed
 from tests.bed.paths import TESTS
-from tests.unit.test_plan import FACTS, run
+from tests.unit.test_plan import DATA, FACTS, run
 
 BLUEPRINT = Blueprint()
 CATALOGUE = BLUEPRINT.yaml("inference/vllm.yaml")
@@ -187,6 +189,79 @@ def test_disks_hold_what_is_still_to_come(of, own, problem):
     found = said(of, model="qwen3.6-27b", **own)
     assert problem in found
     assert bool(problem) == bool(found)
+
+
+MAKERS = json.loads((DATA / "vllm-recipes.json").read_text())
+HOSTS = {  # of the maker's recipes, as profiles and architectures
+    "linux-amd64-single": [("linux", "x86_64")],
+    "linux-arm64-single": [("linux", "aarch64")],
+    "optimized-arm64-single": [("spark", "aarch64"), ("station", "aarch64")],
+    "spark-single": [("spark", "aarch64")],
+    "station-arm64-single": [("station", "aarch64")],
+}
+RECIPES = [(profile, arch, one) for one in MAKERS["recipes"] for profile, arch in HOSTS[one["host"]]]
+
+
+def of_catalogue(profile, arch, slug):
+    """A recipe in the maker's words."""
+    found = vllm.recipe(variables(model=slug, profile=profile), CATALOGUE, {"arch": arch}).data
+    sizes = CATALOGUE["image_sizes"][found["images"][arch]]
+    return {
+        "image": found["images"][arch],
+        "compressed": sizes["compressed"],
+        "unpacked": sizes.get("unpacked", 0),
+        "gpu_memory": found.get("gpu_memory_gb", 0) * 10**9,
+        "compute_capability": int(found.get("compute_capability", "0").replace(".", "")),
+        "shm": found["shm_gb"] << 30,
+        "environment": found.get("environment", {}),
+        "timeout": found["load_timeout"],
+        "ulimits": {"stackBytes": CATALOGUE["ulimits"]["stack"]},
+        "flags": {name: vllm_flags.words({name: value})[1:] for name, value in found["flags"].items()},
+    }
+
+
+def as_meant(of_maker):
+    """A recipe of the maker with what is meant to be otherwise here: without a loader that is installed first there, and a limit that matters to RDMA.
+
+    Not compared at all: how many GPUs (C(nemoclaw_vllm.gpus)), and whose memory the server's processes share (there the host's, here the container's own).
+    """
+    flags = {name: value for name, value in of_maker["flags"].items() if (name, value) != ("load-format", ["fastsafetensors"])}
+    limits = {name: value for name, value in of_maker["ulimits"].items() if name != "memlock"}
+    sizes = {name: pytest.approx(of_maker[name] / 10**9, abs=0.1) for name in ("compressed", "unpacked")}
+    return {**of_maker, **sizes, "gpu_memory": pytest.approx(of_maker["gpu_memory"], rel=1e-4), "flags": flags, "ulimits": limits}
+
+
+@pytest.mark.parametrize(("profile", "arch", "of_maker"), RECIPES, ids=lambda one: one["model"] if isinstance(one, dict) else one)
+def test_a_recipe_is_the_makers(profile, arch, of_maker):
+    found = of_catalogue(profile, arch, of_maker["model"])
+    assert found == {name: value for name, value in as_meant(of_maker).items() if name in found}
+
+
+def test_the_catalogue_has_the_makers_models_on_the_makers_hosts():
+    models = {
+        slug: {
+            "id": model["id"],
+            "revision": model["revision"],
+            "served": model.get("served_name", model["id"]),
+            "bytes": model["size_gb"] * 10**9,
+            "gated": model.get("gated", False),
+        }
+        for slug, model in CATALOGUE["models"].items()
+    }
+    assert models == {slug: {**one, "bytes": pytest.approx(one["bytes"], rel=1e-4)} for slug, one in MAKERS["models"].items()}
+    served = {(profile, slug) for slug, model in CATALOGUE["models"].items() for profile in model["recipes"] if model.get("hosts", 1) == 1}
+    assert served == {(profile, one["model"]) for profile, _arch, one in RECIPES}
+
+
+def test_a_tokenizer_is_in_the_cache_of_the_container():
+    """Of the same model and revision, whichever is pinned."""
+    recipes = [(slug, profile) for slug, model in CATALOGUE["models"].items() for profile in model["recipes"]]
+    data = [vllm.recipe(variables(model=slug, profile=profile), CATALOGUE, {}).data for slug, profile in recipes]
+    found = [one for one in data if "tokenizer" in one["flags"]]
+    assert found
+    for one in found:
+        assert one["flags"]["tokenizer"] == f"{folder_of(CACHE_INSIDE, one['id'])}/snapshots/{one['revision']}"
+        assert one["flags"]["tokenizer-revision"] == one["revision"]
 
 
 def test_every_image_of_the_catalogue_has_a_size():
