@@ -57,7 +57,8 @@ class Nginx:
     def socket(self) -> str:
         return str(self.directory / "status.sock")
 
-    def configure(self, *tokens: str) -> None:
+    def config(self) -> str:
+        """nginx.conf as a plan has it, for this directory and in the foreground."""
         variables = {
             "nemoclaw_gateway": {"name": "test", "port": 8080, "subnet": "172.30.200.0/24"},
             "nemoclaw_inference": {},
@@ -68,12 +69,18 @@ class Nginx:
         made = planning.desired(variables, blueprint)["resources"]
         config = next(entry["config"] for entry in made if entry["resource"] == "proxy")
         text = config.replace("/run/test-proxy", str(self.directory)).replace("        listen 172.30.200.1", "        # listen 172.30.200.1")
-        (self.directory / "nginx.conf").write_text(f"daemon off;\n{'user root;' if os.geteuid() == 0 else ''}\n{text}")
+        return f"daemon off;\n{'user root;' if os.geteuid() == 0 else ''}\n{text}"
+
+    def configure(self, *tokens: str) -> None:
+        (self.directory / "nginx.conf").write_text(self.config())
         (self.directory / "accepted.conf").write_text(serving.accepted(tokens, self.socket, "-".join(token[:4] for token in tokens), False))
 
     def start(self, *tokens: str) -> None:
         self.configure(*tokens)
-        argv = [*images.program("nginx"), "-e", "stderr", "-c", str(self.directory / "nginx.conf")]
+        self.run("nginx.conf")
+
+    def run(self, config: str) -> None:
+        argv = [*images.program("nginx"), "-e", "stderr", "-c", str(self.directory / config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         eventually(lambda: serving.running(self.socket))

@@ -131,6 +131,7 @@ class Proxy(Resource):
 
     def apply(self, state: dict[str, t.Any], changes: list[Change]) -> None:
         if self.absent:
+            self._switch("")
             self._keep_only("")
             return
         self._refuse_strangers()
@@ -146,7 +147,8 @@ class Proxy(Resource):
         before = os.readlink(self.link) if os.path.islink(self.link) else ""
         self._switch(folder)
         if state.get("running") or running(self.socket):
-            self._reload(digest, before, "restart" if rebinds(state["files"].get("nginx.conf", ""), files["nginx.conf"]) else "reload")
+            found = state.get("files", {})  # none where somebody has removed them
+            self._reload(digest, before, "restart" if rebinds(found.get("nginx.conf", ""), files["nginx.conf"]) else "reload")
         self._keep_only(folder)
 
     def _addresses(self) -> list[str]:
@@ -187,16 +189,22 @@ class Proxy(Resource):
         os.makedirs(runtime, mode=0o700, exist_ok=True)  # else the unit makes it
         os.chown(runtime, account.pw_uid, account.pw_gid)
         done = subprocess.run(  # pylint: disable=ansible-bad-function  # a resource has no module to ask
-            [NGINX, "-e", "stderr", "-t", "-q", "-c", os.path.join(folder, "nginx.conf")], user=account.pw_uid, group=account.pw_gid, extra_groups=[],
+            [NGINX, "-t", "-q", "-c", os.path.join(folder, "nginx.conf")], user=account.pw_uid, group=account.pw_gid, extra_groups=[],
             stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise ResourceError(f"nginx refuses the configuration: {done.stderr.strip()[-500:]}", "The one from before is in force.")
+            reasons = "; ".join(re.findall(r"\[emerg\] (?:\d+#\d+: )?(.*)", done.stderr)) or done.stderr.strip()
+            lacking = 'directive "secure_link' in reasons
+            remedy = "Install an nginx with that module: the package nginx-extras has it." if lacking else "The one from before is in force."
+            raise ResourceError(f"nginx refuses the configuration: {reasons[-500:]}", remedy)
 
     def _switch(self, folder: str) -> None:
+        """To another configuration; an empty one is none."""
         temporary = f"{self.link}.new"
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+            os.unlink(temporary if folder else self.link)
+        if not folder:
+            return
         os.symlink(os.path.basename(folder), temporary)
         os.replace(temporary, self.link)
 
@@ -213,9 +221,6 @@ class Proxy(Resource):
             time.sleep(0.2)
 
     def _keep_only(self, folder: str) -> None:
-        if not folder:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.link)
         for other in glob.glob(f"{self.link}-*"):
             if other != folder:
                 shutil.rmtree(other)
