@@ -4,7 +4,8 @@
 
 
 def test_no_file_no_user_and_no_nginx(host):
-    for path in ("/etc/nemoclaw", "/run/nemoclaw-proxy", "/etc/systemd/system/nemoclaw-proxy.service", "/etc/systemd/system/nginx.service", "/etc/nginx"):
+    units = ("/etc/systemd/system/nemoclaw-proxy.service", "/etc/systemd/system/nginx.service")
+    for path in ("/etc/nemoclaw", "/etc/nemoclaw-proxy-packages", "/run/nemoclaw-proxy", *units, "/etc/nginx"):
         assert not host.file(path).exists, path
     assert not host.user("nemoclaw-proxy").exists
     assert not host.package("nginx").is_installed
