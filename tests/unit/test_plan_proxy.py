@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import serving_of
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import certificate, proxy
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.proxy import Proxy, rebinds
 from tests.unit.test_plan import FACTS, TYPICAL, plan, run
@@ -18,9 +19,13 @@ LLAMA = {"name": "llama", "port": 11435, "url": "http://127.0.0.1:8081"}
 OTHER = {"name": "other", "port": 11500, "url": "http://localhost:9000"}
 
 
-def resources(proxy, **given):
-    made = plan({**TYPICAL, "nemoclaw_proxy": proxy, **given}, facts=FACTS)["proxy"]
-    return {entry["resource"]: entry for entry in made.get("resources", [])}
+def resources(proxy, facts=FACTS, **given):
+    made = plan({**TYPICAL, "nemoclaw_proxy": proxy, **given}, facts=facts)["proxy"]
+    return {entry["resource"]: entry for entry in reversed(made.get("resources", []))}
+
+
+def host(distribution, version):
+    return {**FACTS, "distribution": {"id": distribution, "version": version, "name": distribution, "like": []}}
 
 
 def servers(proxy):
@@ -66,6 +71,55 @@ def test_an_endpoint_behind_it_takes_its_token():
     given = {"provider": "custom", "model": "m", "endpoint_url": "http://127.0.0.1:11435/v1"}
     made = plan({**TYPICAL, "nemoclaw_inference": given, "nemoclaw_credentials": {}, "nemoclaw_proxy": {"backends": [LLAMA]}})
     assert made["inference"]["key_file"] == "/etc/nemoclaw/proxy/token"
+
+
+@pytest.mark.parametrize(
+    ("distribution", "packages", "start"),
+    [
+        (("debian", "12"), ["nginx", "openssl"], "nginx -e stderr -c"),
+        (("ubuntu", "24.04"), ["nginx", "openssl"], "nginx -e stderr -c"),
+        (("ubuntu", "22.04"), ["nginx-extras", "openssl"], "nginx -c"),  # its nginx knows neither secure_link nor -e
+        (("elsewhere", ""), ["nginx", "openssl"], "nginx -e stderr -c"),
+    ],
+)
+def test_nginx_is_what_the_distribution_has(distribution, packages, start):
+    made = resources({"backends": [LLAMA]}, facts=host(*distribution))
+    assert made["packages"]["packages"] == packages
+    assert re.findall("^ExecStart=/usr/sbin/(.*)$", made["unit"]["content"], re.MULTILINE) == [f"{start} /etc/nemoclaw/proxy/conf/nginx.conf"]
+
+
+THROUGH = {"provider": "vllm", "model": "m", "context_window": 65536}
+BESIDE = {"provider": "custom", "model": "m", "endpoint_url": "http://127.0.0.1:8000/v1"}
+BEFORE = {**BESIDE, "endpoint_url": "http://127.0.0.1:11435/v1"}
+
+
+@pytest.mark.parametrize(
+    ("inference", "seconds"),
+    [(THROUGH, 900), ({**THROUGH, "timeout": 600}, 900), ({**THROUGH, "timeout": 3600}, 3600), ({**THROUGH, "timeout": 300, "probe_timeout": 1800}, 1800)],
+)
+def test_it_waits_as_long_as_a_request_may_take(inference, seconds):
+    config = resources({}, nemoclaw_inference=inference)["proxy"]["config"]
+    assert set(re.findall("(?:read|send)_timeout (.*);", config)) == {f"{seconds}s"}
+
+
+@pytest.mark.parametrize(
+    ("inference", "seconds", "problem"),
+    [
+        ({**THROUGH, "timeout": 600}, 599, "599 is less than nemoclaw_inference.timeout, 600"),
+        ({**THROUGH, "timeout": 60, "probe_timeout": 700}, 600, "600 is less than nemoclaw_inference.probe_timeout, 700"),
+        ({**BEFORE, "timeout": 600}, 60, "60 is less than nemoclaw_inference.timeout, 600"),
+        ({**THROUGH, "timeout": 600}, 600, ""),
+        ({**BESIDE, "timeout": 600}, 60, ""),
+        (THROUGH, 60, ""),  # nobody has said how long a request may take
+    ],
+)
+def test_it_does_not_give_up_before_the_inference(inference, seconds, problem):
+    credentials = {} if inference["provider"] == "vllm" else TYPICAL["nemoclaw_credentials"]
+    chosen = {"backends": [LLAMA], "timeout": seconds} if inference["provider"] == "custom" else {"timeout": seconds}
+    result = run({**TYPICAL, "nemoclaw_inference": inference, "nemoclaw_credentials": credentials, "nemoclaw_proxy": chosen})
+    found = [(error["variable"], error["problem"], error["remedy"]) for error in result.get("errors", [])]
+    assert [(variable, problem in said) for variable, said, _remedy in found] == ([("nemoclaw_proxy.timeout", True)] if problem else []), result.get("msg")
+    assert all("Set it to at least" in remedy for _variable, _said, remedy in found)
 
 
 def test_the_probe_asks_for_its_ports():
@@ -132,6 +186,16 @@ def test_no_difference_holds_a_token(tmp_path):
     token.write_text("b2" * 24)
     second = Proxy(desired).changes()
     assert [one.after for one in first if one.field == "accepted.conf"] != [one.after for one in second if one.field == "accepted.conf"]
+
+
+def test_a_token_that_a_rotation_has_left_is_a_difference(tmp_path):
+    """The old one opens as long as it is there, and only a rotation that comes to its end takes it away."""
+    made = [entry for entry in plan({**TYPICAL, "nemoclaw_proxy": {"backends": [LLAMA]}})["proxy"]["resources"] if entry["resource"] == "secret"]
+    assert [(entry["path"], entry.get("state")) for entry in made] == [("/etc/nemoclaw/proxy/token", None), ("/etc/nemoclaw/proxy/token.next", "absent")]
+    (left,) = serving_of({"resources": [{**made[1], "path": str(tmp_path / "token.next")}]}, {})
+    assert left.changes() == []
+    (tmp_path / "token.next").write_text("a1" * 24)
+    assert [(change.field, change.before, change.after) for change in left.changes()] == [("state", "present", "absent")]
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def _local(inputs: Inputs) -> dict[str, t.Any]:
     servers = serving.planned(inputs.variables, inputs.blueprint, inputs.facts)
     return {
         "serving": {kind: {"resources": server.resources} for kind, server in servers.items() if server.resources},
-        "proxy": proxy.desired(inputs.variables, inputs.blueprint),
+        "proxy": proxy.desired(inputs.variables, inputs.blueprint, inputs.facts),
         "leftovers": serving.pruned(inputs.variables, inputs.blueprint, inputs.facts),
     }
 

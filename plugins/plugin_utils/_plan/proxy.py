@@ -14,7 +14,8 @@ from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._blueprint import B
 from ansible_collections.nemoclaw.fleet.plugins.plugin_utils._plan.variables import Problem, network, proxy_ports
 
 NAME = "nemoclaw_proxy"
-SETTINGS = ("address", "port", "exempt_tags", "body_mb", "timeout")
+SETTINGS = ("address", "port", "exempt_tags", "body_mb")
+TIMEOUTS = ("timeout", "probe_timeout")  # of nemoclaw_inference: how long a request may take
 EVERYWHERE = "0.0.0.0"  # a word of the configuration
 HOST = "127.0.0.1"
 
@@ -22,7 +23,8 @@ HOST = "127.0.0.1"
 def completed(variables: dict[str, t.Any], blueprint: Blueprint, servers: dict[str, str]) -> dict[str, t.Any]:
     """C(nemoclaw_proxy) with every default, and with the servers of the host (names to URLs, the provider's first) among its backends."""
     data, chosen = blueprint.yaml("inference/proxy.yaml"), variables.get(NAME, {})
-    settings = {**{key: data[key] for key in SETTINGS}, "state": "present", "tls": {}, **chosen}
+    timeout = max([data["timeout"], *_timeouts(variables).values()])
+    settings = {**{key: data[key] for key in SETTINGS}, "timeout": timeout, "state": "present", "tls": {}, **chosen}
     named = {backend["name"]: backend for backend in chosen.get("backends", [])}
     own = [{"port": settings["port"] + index, **named.get(name, {}), "name": name, "url": url} for index, (name, url) in enumerate(servers.items())]
     return {**settings, "backends": [*own, *(backend for name, backend in named.items() if name not in servers)]}
@@ -53,6 +55,15 @@ def problems(variables: dict[str, t.Any], servers: t.Collection[str]) -> t.Itera
             yield Problem(f"{where}.url", f"{backend.get('url', '')!r} is no http URL of a server on the host's loopback.", remedy)
 
 
+def timeout_problems(variables: dict[str, t.Any]) -> t.Iterator[Problem]:
+    """A completed proxy that gives up before the requests of an inference that goes through it; its default never does."""
+    through = variables["nemoclaw_inference"].get("key_file") == f"{_directory(variables)}/token"
+    for key, seconds in _timeouts(variables).items() if through else ():
+        if variables[NAME]["timeout"] < seconds:
+            problem = f"{variables[NAME]['timeout']} is less than nemoclaw_inference.{key}, {seconds}, whose requests go through the proxy."
+            yield Problem(f"{NAME}.timeout", problem, f"Set it to at least {seconds}, or leave it out.")
+
+
 def host_problems(variables: dict[str, t.Any], facts: dict[str, t.Any]) -> t.Iterator[Problem]:
     """An address of a completed proxy that the host has not."""
     address, there = variables[NAME]["address"], (facts.get("networks") or {}).get("local", [])
@@ -73,8 +84,8 @@ def key_file(variables: dict[str, t.Any], url: str) -> str:
     return f"{_directory(variables)}/token" if ours else ""
 
 
-def desired(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.Any]:
-    """C({resources}) that make a completed proxy, in their order; nothing where none was asked for."""
+def desired(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """C({resources}) that make a completed proxy, in their order; nothing where none was asked for. Without facts for the distributions of today."""
     data, chosen = blueprint.yaml("inference/proxy.yaml"), variables[NAME]
     unit = unit_name(variables["nemoclaw_gateway"]["name"], "proxy")
     name, directory = unit.partition(".")[0], _directory(variables)
@@ -83,14 +94,14 @@ def desired(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.An
         return {"resources": [{"resource": "unit", "name": unit, "state": "absent"}, {"resource": "proxy", **gone}]}
     if not chosen["backends"]:
         return {}
-    paths = {"name": name, "directory": directory, "runtime": f"/run/{name}"}
+    paths, nginx = {"name": name, "directory": directory, "runtime": f"/run/{name}"}, _nginx(data, facts or {})
     values = {**paths, **{key: data[key] for key in ("connections", "connect_timeout", "drain", "header_kb")}, "user": name}
     tls = chosen["tls"]
     own = {"certificate": f"{directory}/own.crt", "key": f"{directory}/own.key", "days": data["certificate_days"]}
     listens = [(address, backend["port"]) for backend in chosen["backends"] for address in _addresses(variables)]
     return {
         "resources": [
-            {"resource": "packages", "name": "proxy", "packages": data["packages"]},
+            {"resource": "packages", "name": "proxy", "packages": nginx["packages"]},
             {"resource": "user", "name": name},
             {"resource": "file", "path": directory, "owner": "root", "group": name, "mode": "0750"},
             {"resource": "secret", "path": f"{directory}/token", "bytes": data["token_bytes"], "owner": "root", "group": "root", "mode": "0600"},
@@ -104,9 +115,23 @@ def desired(variables: dict[str, t.Any], blueprint: Blueprint) -> dict[str, t.An
                 "tokens": [f"{directory}/token", f"{directory}/token.next"],
                 "tls": {} if not tls else own if tls["source"] == "own" else {"certificate": tls["certificate"], "key": tls["key"]},
             },
-            {"resource": "unit", "name": unit, "content": blueprint.render("proxy/proxy.service.j2", **values)},
+            {"resource": "unit", "name": unit, "content": blueprint.render("proxy/proxy.service.j2", **values, options=nginx["options"])},
+            # left by a rotation that was interrupted: both are let in until it is finished
+            {"resource": "secret", "path": f"{directory}/token.next", "state": "absent"},
         ]
     }
+
+
+def _nginx(data: dict[str, t.Any], facts: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The packages that bring nginx to this distribution, and the options that it is started with."""
+    distribution = facts.get("distribution", {})
+    return data["nginx"].get(distribution.get("id"), {}).get(distribution.get("version"), data["nginx"]["default"])
+
+
+def _timeouts(variables: dict[str, t.Any]) -> dict[str, int]:
+    """How long a request may take, by the key of C(nemoclaw_inference) that says so."""
+    given = variables["nemoclaw_inference"]
+    return {key: given[key] for key in TIMEOUTS if isinstance(given.get(key), int)}
 
 
 def _directory(variables: dict[str, t.Any]) -> str:

@@ -51,6 +51,7 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
         yield Problem("nemoclaw_inference.endpoint_url", problem, "Leave it out, or set provider to custom.")
     yield from _port_problems(variables, blueprint)
     yield from proxy.problems(variables, [kind for kind, server in servers(variables, blueprint, {}).items() if server.proxied])
+    yield from proxy.timeout_problems(resolved(variables, blueprint, None))
 
 
 def _port_problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Problem]:
