@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.integration.fleet import ANSWER, Fleet, answer, differences, unchanged
+from tests.integration.fleet import ANSWER, Fleet, answer, differences, predicted, resources, unchanged
 
 TOKEN = "/etc/nemoclaw/proxy/token"
 LOOPBACK = "s/--host 0.0.0.0/--host 127.0.0.1/; s/--api-key-file [^ ]*//"
@@ -92,6 +92,19 @@ def test_rotated_under_load(host):
     after = token(host)
     assert (status(host, "/v1/models", before), status(host, "/v1/models", after)) == (401, 200)
     assert not [secret for secret in (before, after) if secret in rotated.output]
+    assert unchanged(host.play("onboard.yml"), "h1")
+
+
+def test_a_rotation_that_was_interrupted_is_finished(host):
+    """Killed once the next token was made; by the next rotation, and by onboard.yml."""
+    for playbook in ("rotate.yml", "onboard.yml"):
+        before = token(host)
+        host["h1"].sh(f"(umask 077; openssl rand -hex 24 > {TOKEN}.next)")
+        assert f"secret/{TOKEN}.next" in resources(predicted(host.play("status.yml"), "h1"))
+        finished = host.play(playbook)
+        assert finished.rc == 0
+        assert answer(finished, "h1") == ANSWER
+        assert (status(host, "/v1/models", before), status(host, "/v1/models", token(host))) == (401, 200)
     assert unchanged(host.play("onboard.yml"), "h1")
 
 

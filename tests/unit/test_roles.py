@@ -66,21 +66,43 @@ def test_nothing_gathers_facts_that_nobody_uses():
 PROXY = {"resources": [{"resource": "unit"}, {"resource": "secret"}]}
 
 
+NEXT = ("proxy", "secret//etc/nemoclaw/proxy/token.next", "state")
+READ = ("proxy", "proxy/nemoclaw-proxy", "accepted.conf")
+RUNS = ("proxy", "proxy/nemoclaw-proxy", "running configuration")
+GIVEN = ("inference", "provider/compatible-endpoint", "credentials")
+
+
 @pytest.mark.parametrize(
-    ("proxy", "pending", "changes", "refused"),
+    ("proxy", "changes", "refused"),
     [
-        (PROXY, False, [], False),
-        ({}, False, [], True),
-        ({"resources": [{"resource": "absent"}]}, False, [], True),  # a proxy that is to go has no token
-        (PROXY, True, [], True),
-        (PROXY, False, [("inference", "credentials")], False),  # the provider has the next token already
-        (PROXY, False, [("inference", "model"), ("inference", "credentials")], True),
-        (PROXY, False, [("sandbox/assistant", "state")], False),
+        (PROXY, [], False),
+        ({}, [], True),
+        ({"resources": [{"resource": "absent"}]}, [], True),  # a proxy that is to go has no token
+        # it was interrupted once the next token was there, before or in the reload, after the provider had it, after it had become the token
+        *((PROXY, changes, False) for changes in ([NEXT, READ], [NEXT, RUNS], [NEXT], [NEXT, GIVEN], [READ], [RUNS])),
+        (PROXY, [NEXT, ("inference", "provider/compatible-endpoint", "managed")], False),
+        (PROXY, [NEXT, ("proxy", "proxy/nemoclaw-proxy", "configuration"), READ], True),
+        (PROXY, [("proxy", "secret//etc/nemoclaw/proxy/token", "made")], True),
+        (PROXY, [("proxy", "unit/nemoclaw-proxy.service", "active")], True),
+        (PROXY, [("inference", "route/inference.local", "model"), GIVEN], True),
+        (PROXY, [("sandbox/assistant", "sandbox/assistant", "state")], False),
     ],
 )
-def test_a_rotation_that_was_interrupted_goes_on(proxy, pending, changes, refused):
+def test_a_rotation_that_was_interrupted_goes_on(proxy, changes, refused):
     (play,) = read("playbooks", "rotate.yml")
     task = next(task for task in play["tasks"] if "ansible.builtin.fail" in task)
-    drift = {"pending": {"proxy": pending}, "changes": [{"component": component, "field": field} for component, field in changes]}
+    drift = {"changes": [dict(zip(("component", "resource", "field"), change)) for change in changes]}
     known = {"onboard_planned": {"plan": {"proxy": proxy}}, "onboard_drift": drift, **{name: trust_as_template(text) for name, text in task["vars"].items()}}
     assert bool(Templar(DataLoader(), variables=known).template(trust_as_template("{{ " + task["when"] + " }}"))) == refused
+
+
+@pytest.mark.parametrize(("changes", "finished"), [([NEXT], True), ([NEXT, READ], True), ([READ, RUNS, GIVEN], False), ([], False)])
+def test_onboarding_finishes_a_rotation(changes, finished):
+    """Once the agents have answered, so that it begins where everything is as planned."""
+    tasks = read("playbooks", "tasks/apply.yml")
+    names = [task.get("ansible.builtin.include_tasks") for task in tasks]
+    asked = next(number for number, task in enumerate(tasks) if "nemoclaw.fleet.verify" in task)
+    task = tasks[names.index("rotate.yml")]
+    assert names.index("rotate.yml") > asked
+    known = {"onboard_drift": {"changes": [dict(zip(("component", "resource", "field"), change)) for change in changes]}}
+    assert bool(Templar(DataLoader(), variables=known).template(trust_as_template("{{ " + task["when"] + " }}"))) == finished
