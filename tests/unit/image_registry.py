@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import io
 import json
+import ssl
 import tarfile
 import threading
 import time
@@ -28,15 +29,21 @@ class Registry(http.server.ThreadingHTTPServer):
     """One image of one layer as tag 1, in an index of several platforms as tag ``many``, in one of others only as ``foreign``.
 
     ``stalls`` layers are sent half and then nothing. The first ``limited`` requests of a manifest or a token are refused with the header ``retry_after``. With
-    ``password`` a token is asked for; tokens are refused while ``expired``.
+    ``password`` a token is asked for, or whatever ``challenges`` say; tokens are refused while ``expired``, and manifests while ``forbidden``. Its clock is
+    ``ahead`` by so many seconds. With the ``certificate`` in a file it speaks TLS.
     """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: str = "") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.stalls, self.limited, self.retry_after = 0, 0, "1"
-        self.password, self.expired = "", False
+        self.password, self.expired, self.forbidden, self.ahead = "", False, False, 0
+        self.challenges = 'Bearer realm="http://{host}/token",service="{host}"'
         self.asked: list[tuple[float, str]] = []  # manifests, by when
         self.released = threading.Event()
         plain = io.BytesIO()
@@ -85,6 +92,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_arguments):
         pass
 
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string((timestamp or time.time()) + self.server.ahead)
+
+    def lets_in(self):
+        scheme, _blank, given = self.headers.get("Authorization", "").partition(" ")
+        if scheme == "Basic" and "Bearer" not in self.server.challenges:
+            return base64.b64decode(given).decode().rpartition(":")[2] == self.server.password
+        return (scheme, given) == ("Bearer", "good") and not self.server.expired
+
     def answer(self, status, body, kind="application/json", **headers):
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -112,9 +128,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if given != here.password:
                 return self.error(401, "UNAUTHORIZED", "Invalid user or API key")
             return self.answer(200, b'{"token": "good"}')
-        if here.password and (here.expired or self.headers.get("Authorization") != "Bearer good"):
+        if here.password and not self.lets_in():
             why = ',error="invalid_token"' if "Authorization" in self.headers else ""
-            challenge = f'Bearer realm="http://{here.host}/token",service="{here.host}"{why}'
+            challenge = here.challenges.format(host=here.host) + why
             return self.error(401, "UNAUTHORIZED", "authentication required", WWW_Authenticate=challenge)
         if path == "/v2/":
             return self.answer(200, b"{}")
@@ -123,6 +139,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             here.asked.append((time.monotonic(), last))
             if here.limited:
                 return self.limit()
+            if here.forbidden:
+                return self.error(403, "DENIED", "requested access to the resource is denied")
             if last in here.manifests:
                 body, kind = here.manifests[last]
                 return self.answer(200, body, kind, Docker_Content_Digest=digest(body))

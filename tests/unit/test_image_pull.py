@@ -54,6 +54,14 @@ def test_registry_of_a_reference(text, host):
             {"realm": "https://nvcr.io/proxy_auth", "scope": "repository:nim/a:pull,push", "service": "nvcr.io"},
         ),
         ('Basic realm="a, b"', "basic", {"realm": "a, b"}),
+        (
+            'Bearer realm="https://a.example/token", service="a", Basic realm="Artifactory Realm"',
+            "bearer",
+            {"realm": "https://a.example/token", "service": "a"},
+        ),
+        ('Basic realm="Artifactory Realm", Bearer realm="https://a.example/token"', "bearer", {"realm": "https://a.example/token"}),
+        ('Negotiate, Basic realm="x = y, Bearer z"', "basic", {"realm": "x = y, Bearer z"}),
+        ("Negotiate abc==", "", {}),
         ("", "", {}),
     ],
 )
@@ -146,6 +154,9 @@ def test_a_mirror_and_a_digest(registry):
     exact = digest(registry.manifest)
     state = make(f"nvcr.example/agent@{exact}", mirrors={"nvcr.example": registry.host})
     assert state["digests"] == [f"{registry.host}/agent@{exact}"]
+    gone = Image({"name": f"nvcr.example/agent@{exact}", "mirrors": {"nvcr.example": registry.host}, "state": "absent"})
+    gone.apply(gone.read(), gone.changes())
+    assert gone.read() == {}
 
 
 @pytest.mark.parametrize(("platform", "limited"), [("", 3), ("host", 1)])

@@ -108,7 +108,7 @@ class Image(Resource):
     def diff(self, state: dict[str, t.Any]) -> list[Change]:
         """By presence; an archive also by the layers of the image in it, as its tag may stay while it changes."""
         if self.absent:
-            return [self.change("tag", tag, None) for tag in ([self.name] if split(self.name)[1] else state["tags"])] if state else []
+            return [self.change("tag", tag, None) for tag in ([state["name"]] if split(self.name)[1] else state["tags"])] if state else []
         if not state:
             return [self.change("state", "absent", f"present (source {self.desired['source']})")]
         if self.desired["source"] == "archive":

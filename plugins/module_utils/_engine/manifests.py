@@ -14,6 +14,9 @@ INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.di
 MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 LONGEST_WAIT = 300  # seconds that a registry may ask for between two tries
 VARIANTS = {"arm64": "v8"}  # what no variant means
+SCHEMES = ("bearer", "basic")  # the preferred one first
+# of a challenge: a parameter with its value, quoted or not, else the word that begins the next challenge
+PART = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))|([\w-]+)')
 
 
 class Challenge(t.NamedTuple):
@@ -24,9 +27,15 @@ class Challenge(t.NamedTuple):
 
 
 def challenge(header: str) -> Challenge:
-    scheme, _blank, rest = header.strip().partition(" ")
-    found = re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', rest)
-    return Challenge(scheme.lower(), {key.lower(): quoted or bare for key, quoted, bare in found})
+    """The one to meet of those in a header, which may be several joined."""
+    found: list[Challenge] = []
+    for key, quoted, bare, scheme in PART.findall(header):
+        if scheme:
+            found.append(Challenge(scheme.lower(), {}))
+        elif found:
+            found[-1].values[key.lower()] = quoted or bare
+    known = [one for scheme in SCHEMES for one in found if one.scheme == scheme]
+    return next(iter(known), Challenge("", {}))
 
 
 def retry_after(header: str | None, now: datetime.datetime, default: float) -> float:

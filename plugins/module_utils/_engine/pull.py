@@ -25,6 +25,7 @@ REFUSED = re.compile(r"unauthorized|denied|authentication required|no basic auth
 LIMITED = re.compile(r"toomanyrequests|too many requests|\b429\b", re.IGNORECASE)
 PASSING = re.compile(
     r"\bEOF\b|connection reset|broken pipe|i/o timeout|handshake timeout|deadline exceeded|Client\.Timeout|failed to copy|short read|"
+    r"INTERNAL_ERROR; received from peer|server sent GOAWAY|http2: client connection lost|"
     r"unexpected (HTTP )?status[^:]*: 5\d\d|unexpected status .* 5\d\d|error parsing HTTP 5\d\d|filesystem layer verification failed|failed commit",
     re.IGNORECASE,
 )

@@ -135,8 +135,8 @@ class Registry:
             return self._send(f"{self._base}{path}", accept, authorization)
         try:
             answer, base = self._send(f"https://{self.host}{path}", accept, authorization), "https"
-        except RegistryError:
-            if not self._insecure():
+        except RegistryError as error:
+            if error.kind not in ("tls", "unreachable") or not self._insecure():
                 raise
             answer, base = self._send(f"http://{self.host}{path}", accept, authorization), "http"
         self._base = f"{base}://{self.host}"
