@@ -20,6 +20,7 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.engine impor
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container, served
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.container import Container
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.endpoint import Endpoint
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.nim import NimServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.vllm import VllmServer
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving.weights import Weights
@@ -183,7 +184,7 @@ def nim(tmp_path, monkeypatch):
     return lambda **more: NimServer({**told, **more})
 
 
-@pytest.mark.parametrize(("models", "known"), [(["org/model"], "org/model"), (["adapter", "org/model"], "org/model"), (["own/id"], "own/id")])
+@pytest.mark.parametrize(("models", "known"), [(["org/model"], "org/model"), (["adapter", "org/model"], "org/model"), (["own/id", "an adapter"], "own/id")])
 def test_an_id_that_is_adopted_is_known_from_then_on(nim, models, known):
     """For as long as image and wish are the same."""
     server = nim(adopt=True)
@@ -194,6 +195,15 @@ def test_an_id_that_is_adopted_is_known_from_then_on(nim, models, known):
     assert [change.field for change in server.diff({**found, "models": ["another"]})] == ["model"]
     assert nim(adopt=True, model="org/other").served == "org/other"
     assert nim(adopt=True, image="nim:2").served == nim().served == "org/model"
+
+
+def test_the_id_is_the_first_that_is_listed(nim, monkeypatch):
+    """Adapters come after the model, whatever their names."""
+    listed = {"data": [{"id": "own/id"}, {"id": "an adapter"}, {"id": "adapter", "aliases": ["a"]}]}
+    monkeypatch.setattr(Endpoint, "_list", lambda _endpoint: listed)
+    server = nim(adopt=True)
+    assert server._id_of("nim", server.models()) == "own/id"
+    assert server.models() == ["own/id", "an adapter", "adapter", "a"]
 
 
 def test_the_id_is_of_the_answer_that_was_waited_for(nim, monkeypatch):
@@ -212,7 +222,7 @@ def test_the_id_is_of_the_answer_that_was_waited_for(nim, monkeypatch):
 def test_ids_that_are_not_adopted(nim):
     for adopt in (True, False):
         with pytest.raises(ResourceError, match="serves 'a b', an id that is refused for its characters"):
-            nim(adopt=adopt)._id_of("nim", ["own/id", "a b"])
+            nim(adopt=adopt)._id_of("nim", ["a b", "own/id"])
     with pytest.raises(ResourceError, match=r"serves own/id, not org/model. Set nemoclaw_nim.served_model to own/id"):
         nim()._id_of("nim", ["own/id"])
 

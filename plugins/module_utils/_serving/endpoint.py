@@ -77,7 +77,7 @@ class Endpoint:
         self.proxies = DIRECT if direct or is_loopback(urlsplit(base).hostname or "") else None
 
     def models(self) -> list[str]:
-        """The ids of the models that the endpoint lists, sorted, with other names that llama-server has for them; empty where it does not list any."""
+        """The ids of the models that the endpoint lists, in its order, with other names that llama-server has for them; empty where it does not list any."""
         try:
             listed = self._list().get("data")
         except Failure as failure:
@@ -85,7 +85,7 @@ class Endpoint:
                 raise
             return []  # not every endpoint lists its models; the real request decides
         entries = [one for one in listed if isinstance(one, dict) and one.get("id")] if isinstance(listed, list) else []
-        return sorted({str(name) for one in entries for name in [one["id"], *(one.get("aliases") or [])]})
+        return list(dict.fromkeys(str(name) for one in entries for name in [one["id"], *(one.get("aliases") or [])]))
 
     def is_api(self) -> bool:
         """Whether something answers here as an API does: with models, or by asking for a key."""

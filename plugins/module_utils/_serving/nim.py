@@ -73,9 +73,10 @@ class NimServer(Container):
     def _id_of(self, name: str, models: list[str]) -> str:
         if self.model in models:
             return self.model
-        if unsafe := [one for one in models if not served.SAFE.fullmatch(one)]:
-            raise ResourceError(f"The container {name} serves {unsafe[0]!r}, an id that is refused for its characters.", "Use another image.")
-        if self.adopt and models:
-            return models[0]
-        remedy = f"Set nemoclaw_nim.served_model to {models[0]}, which this image insists on." if models else self._remedy
+        first = next(iter(models), "")  # the model's own; adapters come after it
+        if first and not served.SAFE.fullmatch(first):
+            raise ResourceError(f"The container {name} serves {first!r}, an id that is refused for its characters.", "Use another image.")
+        if self.adopt and first:
+            return first
+        remedy = f"Set nemoclaw_nim.served_model to {first}, which this image insists on." if first else self._remedy
         raise ResourceError(f"The container {name} serves {', '.join(models) or 'nothing'}, not {self.model}.", remedy)

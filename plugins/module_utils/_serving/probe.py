@@ -33,7 +33,7 @@ def probe(endpoint: Endpoint, model: str, api: str, also_at: list[str], names: N
     try:
         if UNSENDABLE.search(endpoint.key):
             raise Failure("unauthorized", "the key holds a blank, a line break or another character that no HTTP header may have")
-        result["models"] = endpoint.models()
+        result["models"] = sorted(endpoint.models())
         result.update(_answer(endpoint, model, api))
         if not serving.listed(model, result["models"] or [model]) and serving.ignores_names(endpoint, result["api"]):
             raise Failure("model_not_found", f"{endpoint.base} takes any model name but serves only {_some(result['models'])}, not {model}")
