@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.daemon import Engine
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.image import Image
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.login import Login
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.login import Login, Logins
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.network import Network
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host import repairs
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.accounts import User
@@ -49,6 +49,7 @@ SERVING: dict[str, type[Resource]] = {
     "unit": Unit,
     "user": User,
     "image": Image,
+    "logins": Logins,
     "proxy": Proxy,
     "weights": Weights,
     "vllm": VllmServer,

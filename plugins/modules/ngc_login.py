@@ -56,10 +56,11 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  ours:
-    description: Whether O(state=absent) leaves credentials alone that this module has not kept.
-    type: bool
-    default: false
+  keep:
+    description:
+      - With O(state=absent), what this module has kept for registries other than these goes, whichever O(registry) is; what others have kept for them stays.
+    type: list
+    elements: str
 seealso:
   - module: nemoclaw.fleet.image
 """
@@ -79,6 +80,12 @@ EXAMPLES = r"""
   nemoclaw.fleet.ngc_login:
     user: nemoclaw
     state: absent
+
+- name: No login but that of the mirror
+  nemoclaw.fleet.ngc_login:
+    user: nemoclaw
+    state: absent
+    keep: [mirror.example:5000]
 """
 
 RETURN = r"""
@@ -104,7 +111,7 @@ kind:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.login import STORES, Login
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.login import STORES, Login, Logins
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._front import converge
 
 ARGUMENTS = {
@@ -115,13 +122,15 @@ ARGUMENTS = {
     "store": {"type": "str", "choices": list(STORES), "default": "none"},
     "helper": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "ours": {"type": "bool", "default": False},
+    "keep": {"type": "list", "elements": "str", "no_log": False},
 }
 
 
 def main() -> None:
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
-    converge(module, [Login(module.params)])
+    module = AnsibleModule(ARGUMENTS, mutually_exclusive=[("keep", "password")], supports_check_mode=True)
+    given = module.params
+    several = given["state"] == "absent" and given["keep"] is not None
+    converge(module, [Logins(given) if several else Login(given)])
 
 
 if __name__ == "__main__":

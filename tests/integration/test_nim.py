@@ -17,6 +17,7 @@ pytestmark = pytest.mark.long
 KEY = f"nvapi-canary-{secrets.token_hex(16)}"
 MODEL, REPOSITORY = "meta/llama-3.1-8b-instruct", "nim/meta/llama-3.1-8b-instruct"
 IMAGE = f"nvcr.io/{REPOSITORY}:latest"
+INFERENCE = {"provider": "nim", "context_window": 65536, "max_tokens": 2048}
 CONTAINER = "nemoclaw-nim"
 FILE = "/etc/nemoclaw/nim/ngc-api-key"
 # without it, Debian's engine has nobody to give a container its GPUs
@@ -25,6 +26,7 @@ HOOK = "/usr/bin/nvidia-container-runtime-hook"
 LOGIN = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops"}}
 KEPT = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops", "store": "config"}}
 HELD = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "ops", "store": "helper"}}
+OURS = {"nemoclaw.fleet.ngc_login": {"password": "{{ key }}", "user": "nemoclaw", "store": "config"}}
 GONE = {"nemoclaw.fleet.ngc_login": {"user": "ops", "state": "absent"}}
 DOCKER = {"ansible.builtin.command": {"argv": ["docker", "--config", "/home/ops/.docker", "login", "nvcr.io"]}}  # with what it has
 PULL = {"nemoclaw.fleet.image": {"name": IMAGE, "platform": "host", "stall_timeout": 30, "auth": {"username": USER, "password": "{{ key }}"}}}
@@ -50,7 +52,7 @@ def prepared(fleet, registry) -> Fleet:
     host.sh("systemctl restart docker")
     registry.known_to(host)
     fleet.variables["nemoclaw_credentials"]["NGC_API_KEY"] = KEY
-    fleet.of_host["h1"] = {"nemoclaw_inference": {"provider": "nim", "context_window": 65536, "max_tokens": 2048}, "nemoclaw_nim": {"model": MODEL}}
+    fleet.of_host["h1"] = {"nemoclaw_inference": INFERENCE, "nemoclaw_nim": {"model": MODEL}}
     yield fleet
     fleet.of_host["h1"] = {}
 
@@ -283,3 +285,17 @@ def test_another_provider_leaves_it_until_it_is_pruned(prepared):
     assert host.sh(f"docker ps --all --quiet --filter name={CONTAINER}; find /etc -path '/etc/nemoclaw/*' -type f") == ""
     assert host.sh("cat /home/nemoclaw/.cache/nim/model") == "fetched"
     assert unchanged(prepared.play("onboard.yml"), "h1")
+
+
+def test_offboarding_leaves_no_login(prepared, tmp_path):
+    """The user was there before, so its home stays, with what it has kept itself; that the server has gone already is no matter."""
+    host, path, own = prepared["h1"], "/home/nemoclaw/.docker/config.json", {"auths": {"other.example": {"auth": "bWU6bWluZQ=="}}}
+    host.sh("install --directory --owner nemoclaw --group nemoclaw --mode 0700 /home/nemoclaw/.docker")
+    host.write_file(path, json.dumps(own), "0600", "nemoclaw:nemoclaw")
+    [kept] = results(prepared, tmp_path, OURS)
+    assert kept["changed"]
+    assert "nvcr.io" in json.loads(host.read_file(path))["auths"]
+    prepared.of_host["h1"] = {"nemoclaw_inference": INFERENCE, "nemoclaw_nim": {"model": MODEL, "login": {"store": "config"}}}
+    assert prepared.play("offboard.yml", limit="h1").rc == 0
+    assert json.loads(host.read_file(path)) == own
+    assert host.sh("ls /etc/nemoclaw-*.json /home/nemoclaw/.nemoclaw 2>/dev/null || true") == ""

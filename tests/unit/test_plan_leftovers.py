@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
+import yaml
 
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._drift import Drift, components, serving_of
+from ansible_collections.nemoclaw.fleet.plugins.module_utils._engine.login import Logins
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._openshell.client import OpenShell
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe import engine
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.host import Host
@@ -19,6 +22,7 @@ from tests.unit.test_plan import LEAST, plan, run
 from tests.unit.test_plan_vllm import H100, LINUX, SPARK
 from tests.unit.test_plan_vllm import facts as of_gpus
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 NIM = {
     "nemoclaw_inference": {"provider": "nim", "model": "meta/llama-3.1-8b-instruct"},
     "nemoclaw_credentials": {"NGC_API_KEY": "nvapi-canary"},
@@ -184,7 +188,8 @@ def test_its_memory():
 def test_that_of_a_vllm_is_what_it_has_reserved(of):
     on = facts(SPARK if of else LINUX, **of)
     was = after({**VLLM, "nemoclaw_vllm": {"gpu_memory_utilization": 0.85}}, "vllm", on)
-    problem = said({**NIM, "nemoclaw_nim": {"port": 8001, "model": "nvidia/nemotron-3-super-120b-a12b"}}, was)["nemoclaw_nim"]
+    larger = {"nemoclaw_inference": {"provider": "nim", "model": "nvidia/nemotron-3-super-120b-a12b"}, "nemoclaw_nim": {"port": 8001}}
+    problem = said({**NIM, **larger}, was)["nemoclaw_nim"]
     assert f"nemoclaw-vllm of an earlier run, which nothing asks for any more, {0.85 * on['gpu']['gpus'][0]['memory_mb'] / 1024:.1f} GiB" in problem
     assert "nemoclaw_vllm: {state: absent}" in problem
 
@@ -225,9 +230,19 @@ def test_what_is_pruned_comes_last():
 
 def test_nobody_elses_login_goes_with_it():
     made = plan({**CLOUD, "nemoclaw_prune": True}, facts=facts(H100))["leftovers"]["serving"]["nim"]["resources"]
-    assert next(entry for entry in made if entry["resource"] == "login")["ours"]
     asked = plan({**CLOUD, "nemoclaw_nim": {"state": "absent"}}, facts=facts(H100))["serving"]["nim"]["resources"]
-    assert "ours" not in next(entry for entry in asked if entry["resource"] == "login")
+    for resources in (made, asked):
+        (logins,) = (one for one in serving_of({"resources": resources}, {}) if one.kind in ("login", "logins"))
+        assert (type(logins), logins.desired["keep"]) == (Logins, [])
+
+
+def test_offboarding_takes_logins_away_while_their_records_are_there():
+    """They are in the gateway's state. That gateway's own record, which is there still, is not that of another one."""
+    (play,) = yaml.safe_load((ROOT / "playbooks/offboard.yml").read_text())
+    roles = [task["ansible.builtin.include_role"]["name"] for task in play["tasks"] if "ansible.builtin.include_role" in task]
+    assert roles.index("nemoclaw.fleet.local_inference") < roles.index("nemoclaw.fleet.gateway")
+    others, _service = yaml.safe_load((ROOT / "roles/local_inference/tasks/remove_ollama.yml").read_text())
+    assert others["ansible.builtin.find"]["excludes"] == "nemoclaw-{{ local_inference_wanted.gateway.name }}.json"
 
 
 # --- what the probe sees -----------------------------------------------------------------------------------------------------------------------

@@ -98,8 +98,33 @@ def test_what_is_no_model():
     assert f"Did you mean {SMALL}?" in refused["msg"]
 
 
+@pytest.mark.parametrize(
+    ("nim", "word", "same"),
+    [
+        ({"model": SMALL}, LARGE, False),
+        ({"model": SMALL}, "Llama-3.1-8B-Instruct", True),
+        ({"model": "nvidia/nemotron-3-nano-30b-a3b"}, "nvidia/nemotron-3-nano", True),
+        ({"model": SMALL, "served_model": "own/id"}, "own/id", True),
+        ({"model": "my/model", "image": "registry.example/nim:1"}, "my/model", True),
+        ({"model": "my/model", "image": "registry.example/nim:1"}, SMALL, False),
+    ],
+)
+def test_two_variables_name_one_model(nim, word, same):
+    """Else one of them would be passed over without a word."""
+    refused = run({**GIVEN, "nemoclaw_inference": {"provider": "nim", "model": word}, "nemoclaw_nim": nim}, facts=on(L40S)).get("msg", "")
+    problem = f"nemoclaw_inference.model: {word!r} is not {nim['model']!r}, which nemoclaw_nim.model says. Set one of the two only."
+    assert (problem in refused) == (not same)
+    assert bool(refused) == (not same)
+
+
 def test_no_gpu():
     assert "nemoclaw_nim: the GPUs of this host cannot be used" in run(GIVEN, facts=FACTS)["msg"]
+
+
+def test_gpus_that_have_failed_since_are_no_reason_to_keep_it():
+    """Which model it was is not known then, and does not matter."""
+    made = run(GIVEN, facts=FACTS, host_checked=False)["plan"]["serving"]["nim"]["resources"]
+    assert [(entry["resource"], entry["state"]) for entry in made] == [(kind, "absent") for kind in ("unit", "nim", "credential", "logins")]
 
 
 def test_the_key_is_needed_before_anything_else():
@@ -151,17 +176,36 @@ def test_who_pulls():
         "store": "config",
     }
     assert found["image"]["auth"] == {"username": "$oauthtoken", "credential": "NGC_API_KEY"}
-    former = {"resource": "login", "registry": "nvcr.io", "user": "nemoclaw", "state": "absent", "ours": True}
+    assert found["logins"] == {"resource": "logins", "user": "nemoclaw", "keep": ["nvcr.io"], "state": "absent"}
     found = made(on(L40S), {"model": SMALL}, **mirrors)
-    assert found["login"] == former
-    assert "auth" not in found["image"]
+    assert found["logins"]["keep"] == []
+    assert not {"login", "auth"} & {*found, *found["image"]}
     assert (found["image"]["name"], found["nim"]["image"]) == ("nvcr.io/nim/meta/llama-3.1-8b-instruct:latest",) * 2
     own = {"username": "fleet", "credential": "MIRROR"}
     given = {**GIVEN, "nemoclaw_nim": {"model": SMALL, "registry": own}, **mirrors, "nemoclaw_credentials": {**KEY, "MIRROR": "secret"}}
     resources = plan(given, facts=on(L40S))["serving"]["nim"]["resources"]
-    login, last = (entry for entry in resources if entry["resource"] == "login")
-    assert (login["registry"], login["credential"], last) == ("mirror.example:5000", "MIRROR", former)
-    assert resources.index(last) > max(index for index, entry in enumerate(resources) if entry["resource"] in ("image", "nim"))
+    order = [entry["resource"] for entry in resources]
+    assert order.index("login") < order.index("image") < order.index("nim") < order.index("logins")
+    found = {entry["resource"]: entry for entry in resources}
+    assert (found["login"]["registry"], found["login"]["credential"], found["logins"]["keep"]) == ("mirror.example:5000", "MIRROR", ["mirror.example:5000"])
+
+
+@pytest.mark.parametrize(
+    ("image", "mirrors", "there"),
+    [
+        ("org/nim:1", {}, True),
+        ("docker.io/org/nim:1", {}, True),
+        ("nvcr.io/nim:1", {"nvcr.io": "docker.io/org"}, True),
+        ("org/nim:1", {"org": "mirror.example/org"}, False),
+        ("registry.example/org/nim:1", {}, False),
+    ],
+)
+def test_no_login_at_docker_hub(image, mirrors, there):
+    own = {"model": "my/model", "image": image, "registry": {"username": "fleet", "credential": "OWN"}}
+    given = {**GIVEN, "nemoclaw_nim": own, "nemoclaw_image_mirrors": mirrors, "nemoclaw_credentials": {**KEY, "OWN": "secret"}}
+    assert ("nemoclaw_nim.registry: the image is on Docker Hub" in run(given, facts=on(L40S)).get("msg", "")) == there
+    del own["registry"]
+    assert not run(given, facts=on(L40S)).get("failed")
 
 
 def test_an_image_of_ones_own():
@@ -189,17 +233,6 @@ def test_absent():
     """Nothing of it is left, the proxy before it included."""
     planned = plan({"nemoclaw_nim": {"state": "absent"}}, facts=on(L40S))
     resources = planned["serving"]["nim"]["resources"]
-    assert [entry["resource"] for entry in resources if entry["state"] == "absent"] == ["unit", "nim", "credential", "login"]
+    assert [entry["resource"] for entry in resources if entry["state"] == "absent"] == ["unit", "nim", "credential", "logins"]
+    assert resources[-1]["keep"] == []
     assert not planned["proxy"]
-
-
-@pytest.mark.parametrize(
-    ("given", "registries"),
-    [({}, ["nvcr.io"]), ({"nemoclaw_image_mirrors": {"nvcr.io": "mirror.example:5000/nvcr", "ghcr.io": "other.example"}}, ["nvcr.io", "mirror.example:5000"])],
-)
-def test_no_login_is_left_behind(given, registries):
-    """That of a mirror neither, as far as it is ours."""
-    resources = plan({"nemoclaw_nim": {"state": "absent"}, **given}, facts=on(L40S))["serving"]["nim"]["resources"]
-    assert [(entry["registry"], entry.get("ours", False)) for entry in resources if entry["resource"] == "login"] == [
-        (registry, registry != "nvcr.io") for registry in registries
-    ]

@@ -21,6 +21,12 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Re
 HELPER = "docker-credential-"
 KNOWN = {"pass": ["pass"], "secretservice": []}  # in Docker's own order, with the programs that they need; Debian's package has both
 NOT_FOUND = "credentials not found"  # what a helper says
+GONE = "executable file not found"  # what it says of a program that it needs
+PATIENCE = 15  # seconds, fewer than as_user has; a helper may ask for a password where nobody sees it
+
+
+class HelperGone(ResourceError):
+    """A helper is not on this host, or a program that it needs."""
 
 
 class DockerConfig:
@@ -80,7 +86,8 @@ class DockerConfig:
             if NOT_FOUND in said:
                 return {}
             remedy = f"Set {helper} up for {self._account.pw_name}, or choose the store none or config."
-            raise ResourceError(f"{HELPER}{helper} {verb} failed for the user {self._account.pw_name}: {said or answer['code']}.", remedy)
+            error = HelperGone if GONE in said else ResourceError
+            raise error(f"{HELPER}{helper} {verb} failed for the user {self._account.pw_name}: {said or answer['code']}.", remedy)
         with contextlib.suppress(ValueError):
             return json.loads(answer["said"])
         return {}
@@ -88,11 +95,10 @@ class DockerConfig:
 
 def _read(path: str) -> str | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(path, encoding="utf-8", errors="replace", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            return stream.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with open(descriptor, encoding="utf-8", errors="replace") as stream:
-        return stream.read()
 
 
 def _write(path: str, text: str) -> None:
@@ -109,7 +115,12 @@ def _write(path: str, text: str) -> None:
 
 def _call(home: str, program: str, verb: str, given: str) -> dict[str, t.Any]:
     environment = {"HOME": home, "PATH": PATH, "XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"}
-    done = subprocess.run(  # pylint: disable=ansible-bad-function  # a resource has no module to ask
-        [program, verb], input=given, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=15, check=False
-    )
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # a resource has no module to ask
+            [program, verb], input=given, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=PATIENCE, check=False
+        )
+    except FileNotFoundError:
+        return {"code": 127, "said": f"{program}: {GONE}"}
+    except subprocess.TimeoutExpired:
+        return {"code": 124, "said": f"no answer within {PATIENCE} s"}
     return {"code": done.returncode, "said": done.stdout if not done.returncode else done.stdout + done.stderr}

@@ -23,7 +23,10 @@ PATIENCE = 20  # seconds; a pipe in place of a file would be waited for forever
 def as_user(account: pwd.struct_passwd, function: t.Callable[..., t.Any], *args: t.Any) -> t.Any:
     """The (JSON) result of C(function), called by a process of that user; what it raises as OSError is a ResourceError here."""
     if os.geteuid() == account.pw_uid:
-        return function(*args)
+        try:
+            return function(*args)
+        except OSError as error:
+            raise _failed(account, str(error)) from error
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
@@ -50,5 +53,9 @@ def as_user(account: pwd.struct_passwd, function: t.Callable[..., t.Any], *args:
     finally:
         os.waitpid(child, 0)
     if "error" in answer:
-        raise ResourceError(f"As the user {account.pw_name}: {answer['error']}.", f"See what lies there in {account.pw_dir}.")
+        raise _failed(account, answer["error"])
     return answer["result"]
+
+
+def _failed(account: pwd.struct_passwd, said: str) -> ResourceError:
+    return ResourceError(f"As the user {account.pw_name}: {said}.", f"See what lies there in {account.pw_dir}.")

@@ -51,7 +51,8 @@ class Fingerprints:
     def record(self, name: str, value: t.Any | None, **plain: t.Any) -> None:
         """Keep the fingerprint of C(value) and the plain facts beside it; C(None) forgets the record."""
         records = self.records()
-        records.pop(name, None)
+        if records.pop(name, None) is None and value is None:  # a removal makes no files
+            return
         if value is not None:
             self._key()
             records[name] = {"fingerprint": self.of(value), **plain}

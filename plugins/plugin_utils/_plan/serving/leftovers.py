@@ -40,9 +40,8 @@ class Made(t.NamedTuple):
 def removal(kinds: dict[str, t.Any], keep_proxy: bool, variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> dict[str, t.Any]:
     """C({serving, proxy}) without what nothing asks for, also where it is not there: the plan is the same afterwards. C(kinds) are modules."""
     absent = {kind: {**variables, f"nemoclaw_{kind}": {**variables.get(f"nemoclaw_{kind}", {}), "state": "absent"}} for kind in ("proxy", *kinds)}
-    gone = {kind: module.server(absent[kind], blueprint, facts).resources for kind, module in kinds.items()}
     return {
-        "serving": {kind: {"resources": [{**one, "ours": True} if one["resource"] == "login" else one for one in these]} for kind, these in gone.items()},
+        "serving": {kind: {"resources": module.server(absent[kind], blueprint, facts).resources} for kind, module in kinds.items()},
         "proxy": {} if keep_proxy else proxy.desired(absent["proxy"], blueprint),
     }
 

@@ -19,6 +19,7 @@ NAME = "nemoclaw_nim"
 PROVIDER = "nim"
 KEYS = ("NGC_API_KEY", "NVIDIA_API_KEY")
 FILE = "/etc/nemoclaw/nim/ngc-api-key"
+HUB = ("", "docker.io", "index.docker.io")  # its API has another name than its images, and so has a login in Docker's configuration
 OURS = {"NIM_SERVED_MODEL_NAME": f"set {NAME}.served_model", "NIM_CACHE_PATH": f"set {NAME}.cache_dir", "NIM_SERVER_PORT": f"set {NAME}.port"}
 
 
@@ -129,6 +130,7 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
         close = nearest(asked, names)
         remedy = close if close.startswith("Did") else f"Use one of {', '.join(names)}, or give the image of yours as {NAME}.image."
         yield Problem(variable, f"{asked!r} is no model of the catalogue.", remedy)
+    yield from _two_models(variables, data)
     if chosen.get("image") and not asked:
         yield Problem(f"{NAME}.model", "is missing; an image of your own needs it.", "Set it to the id that the image serves.")
     if not _key(variables):
@@ -136,11 +138,23 @@ def problems(variables: dict[str, t.Any], blueprint: Blueprint) -> t.Iterator[Pr
     credential = chosen.get("registry", {}).get("credential")
     if credential and not variables.get(SECRETS, {}).get(credential):
         yield Problem(f"{SECRETS}.{credential}", "is missing or empty.", f"Set it from a vault; {NAME}.registry names it.")
+    if "registry" in chosen and _registry(variables, chosen.get("image") or data["models"][0]["image"]) in HUB:
+        remedy = f"Leave it out for an image that anybody may pull; else name a registry in {NAME}.image, or a mirror in {images.NAME}."
+        yield Problem(f"{NAME}.registry", "the image is on Docker Hub, where no login is made.", remedy)
     for name, value in sorted(chosen.get("env", {}).items()):
         if name in OURS:
             yield Problem(f"{NAME}.env.{name}", "is set by the plan.", f"Leave it out: {OURS[name]}.")
         else:
             yield from secret_problem(NAME, name, value, "NGC_API_KEY")
+
+
+def _two_models(variables: dict[str, t.Any], data: dict[str, t.Any]) -> t.Iterator[Problem]:
+    """Both variables name a model, and not the same one."""
+    chosen, inference = _chosen(variables), variables["nemoclaw_inference"]
+    asked, word = chosen.get("model", ""), inference.get("model", "") if inference.get("provider") == PROVIDER else ""
+    known = model_of(asked, data)
+    if asked and word and word not in (asked, chosen.get("served_model")) and not (known and model_of(word, data) is known):
+        yield Problem("nemoclaw_inference.model", f"{word!r} is not {asked!r}, which {NAME}.model says.", "Set one of the two only.")
 
 
 def host_problems(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t.Any]) -> t.Iterator[Problem]:
@@ -186,8 +200,8 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     if _absent(variables):
         return Server(url, LATER, _removal(variables, data))
     model = _model(variables, data, facts)
-    if model is None:
-        return Server(url, LATER, [], proxied=True)
+    if model is None:  # a plan for such a host is refused, unless all is to be taken back there
+        return Server(url, LATER, _removal(variables, data) if facts else [], proxied=True)
     resources = [*_resources(variables, data, facts, model), unit_of(data["container"], blueprint)] if facts else []
     return Server(url, _served(variables, data, facts, model), resources, proxied=True, memory_mb=model["gpu_memory_mb"])
 
@@ -211,23 +225,23 @@ def _served(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[str
 
 
 def _removal(variables: dict[str, t.Any], data: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    """Image and cache stay: what was fetched may be wanted again. A mirror may have been logged in to; what others have kept for it is not looked at."""
-    user, chosen = variables["nemoclaw_user"], _chosen(variables)
-    pulled = [chosen["image"]] if chosen.get("image") else [model["image"] for model in data["models"]]
-    mirrors = {registry_of(mirrored(image, variables.get(images.NAME, {}))) for image in pulled} - {"", data["registry"]}
+    """Image and cache stay: what was fetched may be wanted again."""
     return [
         {"resource": "unit", "name": f"{data['container']}.service", "state": "absent"},
         {"resource": "nim", "name": data["container"], "state": "absent"},
         {"resource": "credential", "path": FILE, "state": "absent"},
-        {"resource": "login", "registry": data["registry"], "user": user, "state": "absent"},
-        *(_no_login(registry, user) for registry in sorted(mirrors)),
+        _no_logins_but([], variables),
     ]
+
+
+def _registry(variables: dict[str, t.Any], image: str) -> str:
+    return registry_of(mirrored(image, variables.get(images.NAME, {})))
 
 
 def _login(variables: dict[str, t.Any], data: dict[str, t.Any], image: str) -> dict[str, t.Any] | None:
     """Who pulls. The NGC API key goes to its own registry only; another one has users of its own, or none."""
     chosen = _chosen(variables)
-    registry = registry_of(mirrored(image, variables.get(images.NAME, {})))
+    registry = _registry(variables, image)
     own = chosen.get("registry", {})
     if not own and registry != data["registry"]:
         return None
@@ -272,11 +286,11 @@ def _resources(variables: dict[str, t.Any], data: dict[str, t.Any], facts: dict[
             "load_timeout": chosen.get("load_timeout", data["load_timeout"]),
             "remedy": f"See 'docker logs {data['container']}' on the host, and change {NAME} (env, gpus, load_timeout).",
         },
-        # a mirror has taken over: the key is not for pulls any more
-        *([_no_login(data["registry"], user)] if not login or login["registry"] != data["registry"] else []),
+        # last: until the image has come from elsewhere, the login before is what it can be pulled with
+        _no_logins_but([login["registry"]] if login else [], variables),
     ]
 
 
-def _no_login(registry: str, user: str) -> dict[str, t.Any]:
-    """What an earlier run has kept for a registry goes; what others have kept for it is not looked at."""
-    return {"resource": "login", "registry": registry, "user": user, "state": "absent", "ours": True}
+def _no_logins_but(registries: list[str], variables: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What earlier runs have kept for other registries goes; what others have kept for them is not looked at."""
+    return {"resource": "logins", "user": variables["nemoclaw_user"], "keep": registries, "state": "absent"}
