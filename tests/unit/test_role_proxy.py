@@ -72,7 +72,7 @@ def test_somebodys_nginx_is_not_replaced(installed, nginx, record, wanted, outco
     if refused:
         assert f"'apt-get install {outcome}'" in refused
         return
-    assert ran.get("Install them", {}).get("name") == outcome
+    assert sorted(ran.get("Install them", {}).get("name", [])) == (outcome or [])  # the filter difference keeps no order
     ours = [name for name in outcome or [] if name.startswith("nginx")]
     remembered = ran.get("Remember what is to go with the last proxy", {})
     assert (json.loads(remembered["content"]) if remembered else []) == ours
