@@ -93,6 +93,13 @@ def test_the_model_of_the_inference_counts_too():
     assert vllm.server(given, BLUEPRINT, facts(H100)).model == "Qwen/Qwen3.6-27B-FP8"
 
 
+def test_gpus_that_have_failed_since_are_no_reason_to_keep_it():
+    """Which model it was is not known then, and does not matter."""
+    given = {"nemoclaw_inference": {"provider": "install-vllm"}, "nemoclaw_sandboxes": []}
+    made = run(given, facts=FACTS, host_checked=False)["plan"]["serving"]["vllm"]["resources"]
+    assert [(one["resource"], one["state"]) for one in made] == [(kind, "absent") for kind in ("unit", "vllm", "credential", "secret")]
+
+
 def test_a_gated_model_takes_a_token():
     """Before anything is asked of the host."""
     refused = said(facts(H100, H100), model="deepseek-r1-distill-70b")

@@ -20,13 +20,11 @@ from ansible_collections.nemoclaw.fleet.plugins.module_utils._host.progress impo
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._probe.caches import folder_of, of_revision, sizes
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._resource import Change, Resource, ResourceError
 from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import container
-from ansible_collections.nemoclaw.fleet.plugins.module_utils._serving import endpoint as serving
 
 INSIDE = "/models"  # of the cache in the container that downloads
 TOKEN = "/run/secrets/hf-token"
 ATTEMPTS = 3
 PAUSE = 1.0
-LOG_LINES = 20
 SUFFIXES = (".safetensors", ".gguf", ".bin")
 PART = re.compile(r"-\d+-of-(\d+)\.")
 
@@ -114,9 +112,8 @@ class Weights(Resource):
             return "somebody removed its container"
         if not found["State"]["ExitCode"]:
             return ""
-        text = serving.mask(connect().logs(name, tail=LOG_LINES).decode("utf-8", "replace"), [secret_file.read(self.desired.get("token_file") or "")])
-        lines = [line.rpartition("\r")[2] for line in text.splitlines() if line.strip()]
-        return f"{lines[-1] if lines else 'it wrote no log'}{container.exit_of(found)}"
+        lines = container.log(name, container.LOG_LINES, [secret_file.read(self.desired.get("token_file") or "")])
+        return f"{lines[-1] if lines else 'there is no log of it'}{container.exit_of(found)}"
 
 
 def complete(folder: str, revision: str) -> bool:

@@ -267,7 +267,8 @@ def server(variables: dict[str, t.Any], blueprint: Blueprint, facts: dict[str, t
     found = recipe(variables, data, facts)
     if found is None:
         model = data["models"].get(slug_of(_asked_model(variables)[1], data["models"]), {})
-        return Server(url, model.get("served_name", model.get("id", LATER)), [], key_file=key_file)
+        # a plan for such a host is refused, unless all is to be taken back there
+        return Server(url, model.get("served_name", model.get("id", LATER)), _removed(data) if facts else [], key_file=key_file)
     extra = chosen.get("extra_args", [])
     served = vllm_flags.served_name(extra, found.served)
     devices = _devices(variables, found, facts)
