@@ -71,6 +71,10 @@ class Echo(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def received(self):
+        if "chunked" in (self.headers.get("transfer-encoding") or "").lower():  # unread, it would reset the connection under the answer
+            while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+                self.rfile.read(size + 2)
+            self.rfile.readline()
         size = int(self.headers.get("content-length") or 0)
         try:
             body = json.loads(self.rfile.read(size) if size else b"{}")

@@ -70,7 +70,7 @@ ATTEMPTS = {
     "past the proxy": (f"{CURL} --noproxy '*' {URL}/open/file || true", "000", None),
     "metadata past the proxy": (f"{CURL} --noproxy '*' http://169.254.169.254/ || true", "000", None),
     "write outside": ("touch /var/tmp/file 2>/dev/null && echo written || echo denied", "denied", None),
-    "read outside": ("ls /opt 2>/dev/null && echo read || echo denied", "denied", None),
+    "read outside": ("ls /opt >/dev/null 2>&1 && echo read || echo denied", "denied", None),
     "setuid": ("id-as-root --user", "1000", None),
     "sudo by system call": ("python3 -c 'import os; os.setuid(0)' 2>/dev/null && echo root || echo denied", "denied", None),
 }

@@ -110,6 +110,13 @@ def test_who_has_not_its_key_is_refused(served):
     assert asked(served, "/v1/models", key="") == asked(served, "/v1/models", key="-H 'authorization: Bearer wrong'") == {"error": "Unauthorized"}
 
 
+def test_what_takes_no_key(served):
+    """As docs/security.md has it: the key guards /v1 alone."""
+    said = {"model": MODEL, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 4}
+    assert asked(served, "/invocations", said, key="")["choices"]
+    assert asked(served, "/tokenize", {"model": MODEL, "prompt": "ping"}, key="")["count"]
+
+
 def test_a_tool_is_called(served):
     body = {"model": MODEL, "messages": [{"role": "user", "content": "What is the weather in Paris?"}], "tools": [{"type": "function", "function": TOOL}]}
     [choice] = asked(served, "/v1/chat/completions", body)["choices"]

@@ -26,8 +26,10 @@ BASIC, BEARER = 'Basic realm="Artifactory Realm"', 'Bearer realm="http://{host}/
 def running(**options):
     with Registry(**options) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield server
-        server.shutdown()
+        try:
+            yield server
+        finally:
+            server.shutdown()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def sizes(folder: str) -> dict[str, int]:
     snapshots = os.path.join(folder, "snapshots")
     for path in _files(snapshots):
         with contextlib.suppress(OSError):  # no link, or gone
-            linked.setdefault(os.path.relpath(path, snapshots).split(os.sep)[0], set()).add(os.path.basename(os.readlink(path)))
+            linked.setdefault(os.path.relpath(path, snapshots).partition(os.sep)[0], set()).add(os.path.basename(os.readlink(path)))
     linked[""] = set(blobs).difference(*linked.values())
     return {revision: sum(blobs.get(name, 0) for name in names) for revision, names in linked.items()}
 
